@@ -1,0 +1,45 @@
+"""What happened, told to whoever listens: events are frozen values, a listener is any callable of one event."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = ("Event", "Listener", "notify")
+
+_log = logging.getLogger("creatormate_resilience.events")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of all events; each unit defines its own.
+
+    Attributes:
+        source: Name of the breaker, policy, cache, database or executor that speaks.
+    """
+
+    source: str
+
+
+class Listener(Protocol):
+    """Receives events. It runs in the caller's thread or task, outside all locks, and should return quickly."""
+
+    def __call__(self, event: Event, /) -> None:
+        """Take note of the event; what this raises is logged and goes no further."""
+        ...
+
+
+def notify(listeners: Iterable[Listener], event: Event) -> None:
+    """Hand the event to every listener. A listener that raises is logged and cannot harm the caller or its peers.
+
+    Args:
+        listeners: Who is to be told, in this order.
+        event: What happened.
+    """
+    for listener in listeners:
+        try:
+            listener(event)
+        except Exception:  # noqa: BLE001 - whatever a listener raises must not reach the caller
+            _log.exception("a listener raised on %s from %s", type(event).__name__, event.source)

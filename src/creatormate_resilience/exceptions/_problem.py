@@ -1,0 +1,127 @@
+"""RFC 9457 problem documents: errors rendered for the outside, and rebuilt from a trusted peer's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any, ClassVar, Protocol, cast
+
+from creatormate_resilience.exceptions._vocabulary import ErrorCategory
+from creatormate_resilience.redaction import plain
+
+__all__ = ("parse_retry_after", "read_problem", "render_problem")
+
+_MEMBERS = 32
+
+
+class Renderable(Protocol):
+    """What a problem document is made of."""
+
+    code: ClassVar[str]
+    category: ClassVar[ErrorCategory]
+    status_code: ClassVar[int]
+
+    @property
+    def user_message(self) -> str: ...
+    @property
+    def public(self) -> Mapping[str, object]: ...
+    @property
+    def errors(self) -> Sequence[Mapping[str, object]]: ...
+    @property
+    def error_id(self) -> str: ...
+    @property
+    def retryable(self) -> bool: ...
+    @property
+    def retry_after(self) -> float | None: ...
+
+
+def render_problem(
+    error: Renderable, *, type_base_uri: str | None, domain: str | None, request_id: str | None
+) -> dict[str, Any]:
+    """The document of an error; see `ResilienceError.to_problem`."""
+    document: dict[str, Any] = {
+        "type": "about:blank" if type_base_uri is None else type_base_uri + error.code.lower().replace("_", "-"),
+        "title": _phrase(error.status_code),
+        "status": error.status_code,
+        "detail": plain(error.user_message),
+        "instance": f"urn:uuid:{error.error_id}",
+        "code": error.code,
+        "category": str(error.category),
+        "retryable": error.retryable,
+        "error_id": error.error_id,
+    }
+    optional = {
+        "retry_after": plain(error.retry_after),
+        "domain": domain,
+        "request_id": request_id,
+        "context": plain(error.public) or None,
+        "errors": plain(error.errors) or None,
+    }
+    return document | {key: value for key, value in optional.items() if value is not None}
+
+
+def read_problem(document: Mapping[str, Any], *, trusted_domain: str | None) -> tuple[str | None, dict[str, Any]]:
+    """The code of a peer's document and the options of the error it describes; see `ResilienceError.from_problem`."""
+    if len(document) > _MEMBERS:
+        raise ValueError(f"document has {len(document)} members; accepted are at most {_MEMBERS}")
+    if trusted_domain is not None and document.get("domain") != trusted_domain:
+        raise ValueError(
+            f"document comes from domain {plain(document.get('domain'))!r}; accepted is {trusted_domain!r}"
+        )
+    context, errors, retryable = (plain(document.get(name)) for name in ("context", "errors", "retryable"))
+    return _text(document.get("code")), {
+        "user_message": _text(document.get("detail")),
+        "public": cast("Mapping[str, Any]", context) if isinstance(context, dict) else None,
+        "errors": _mappings(errors),
+        "retryable": retryable if isinstance(retryable, bool) else None,
+        "retry_after": _seconds(document.get("retry_after")),
+        "error_id": _text(document.get("error_id")),
+    }
+
+
+def parse_retry_after(value: object, *, now: float, longest: float = 3600.0) -> float | None:
+    """Read a Retry-After header: seconds or an HTTP date.
+
+    Args:
+        value: The header's value.
+        now: Wall time, in seconds since the epoch.
+        longest: Longest wait believed, in seconds.
+
+    Returns:
+        Seconds within 0 and `longest`, or None where the value says nothing.
+    """
+    text = str(value).strip()[:64]
+    if text.isascii() and text.isdigit():
+        return min(float(text), longest)
+    return _http_date(text, now, longest)
+
+
+def _http_date(text: str, now: float, longest: float) -> float | None:
+    try:
+        moment = parsedate_to_datetime(text).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return min(max(0.0, moment - now), longest)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Client Closed Request" if status == 499 else "Error"
+
+
+def _mappings(value: Any) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []  # pyright: ignore[reportUnknownVariableType]
+
+
+def _text(value: object) -> str | None:
+    return value[:2048] if isinstance(value, str) else None
+
+
+def _seconds(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return min(max(0.0, float(value)), 3600.0)

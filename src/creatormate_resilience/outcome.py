@@ -1,0 +1,109 @@
+"""How a call ended, and the one classifier that breaker, retry, fallback and limiter share."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from creatormate_resilience.exceptions import (
+    CircuitOpenError,
+    ConfigurationError,
+    ErrorCategory,
+    ExternalAPIRateLimitedError,
+    ExternalAPIRejectedError,
+    FeatureDisabledError,
+    RateLimitExceededError,
+    ResilienceError,
+    ShuttingDownError,
+    TaskQueueFullError,
+    map_exception,
+)
+from creatormate_resilience.exceptions._root import exception_chain
+
+__all__ = ("Classifier", "Outcome", "OutcomeKind", "classify")
+
+
+class OutcomeKind(enum.Enum):
+    """What an outcome says about the dependency that was called."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    IGNORED = "ignored"
+    """Nothing: the call was cancelled, refused by ourselves, or wrong through its caller's fault."""
+    THROTTLED = "throttled"
+    """It is alive and asks us to come back later (429, or 503 with Retry-After)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a call ended.
+
+    Attributes:
+        result: What it returned; None when it raised.
+        exception: What it raised, or None.
+        elapsed: Seconds it took, or None where nobody measured.
+    """
+
+    result: Any = None
+    exception: BaseException | None = None
+    elapsed: float | None = None
+
+
+Classifier: TypeAlias = Callable[[Outcome], OutcomeKind]
+
+_OUR_REFUSALS = (
+    CircuitOpenError,
+    RateLimitExceededError,
+    TaskQueueFullError,
+    ShuttingDownError,
+    FeatureDisabledError,
+    ConfigurationError,
+    ExternalAPIRejectedError,
+)
+_CALLERS_FAULT = frozenset(
+    {
+        ErrorCategory.AUTHENTICATION,
+        ErrorCategory.AUTHORIZATION,
+        ErrorCategory.VALIDATION,
+        ErrorCategory.NOT_FOUND,
+        ErrorCategory.CONFLICT,
+        ErrorCategory.CLIENT,
+    }
+)
+
+
+def classify(outcome: Outcome) -> OutcomeKind:
+    """Say what an outcome means for the health of the dependency.
+
+    Args:
+        outcome: How the call ended.
+
+    Returns:
+        SUCCESS for any result. For an exception, what `map_exception` makes of it decides; an error that only wraps
+        (`ExternalAPIError` raised while another exception is handled) counts as what it wraps.
+    """
+    if outcome.exception is None:
+        return OutcomeKind.SUCCESS
+    return _classify_exception(outcome.exception)
+
+
+def _classify_exception(exc: BaseException) -> OutcomeKind:
+    if not isinstance(exc, Exception):
+        return OutcomeKind.IGNORED
+    for link in (exc, *exception_chain(exc)):
+        if not isinstance(link, Exception):
+            return OutcomeKind.IGNORED
+        error = map_exception(link)
+        if not error.wraps_causes:
+            return _kind(error)
+    return OutcomeKind.FAILURE
+
+
+def _kind(error: ResilienceError) -> OutcomeKind:
+    if isinstance(error, ExternalAPIRateLimitedError):
+        return OutcomeKind.THROTTLED
+    if isinstance(error, _OUR_REFUSALS) or error.category in _CALLERS_FAULT:
+        return OutcomeKind.IGNORED
+    return OutcomeKind.FAILURE

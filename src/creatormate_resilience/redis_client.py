@@ -1,0 +1,81 @@
+"""How this library opens Redis or Valkey: explicit short timeouts, no hidden retries, no secret in any message.
+
+`redis-py` by default retries ten times with five-second timeouts: a read from a dead server then takes seconds. A cache
+and a breaker must fail fast instead, so nothing here retries; who calls decides.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from creatormate_resilience.exceptions import ConfigurationError, MissingDependencyError
+from creatormate_resilience.redaction import redact_url
+
+_INSTALLED = find_spec("redis") is not None
+if TYPE_CHECKING or _INSTALLED:
+    from redis.asyncio import BlockingConnectionPool, Redis
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
+
+__all__ = ("open_redis",)
+
+_SCHEMES = ("redis", "rediss", "unix")
+
+
+def open_redis(
+    url: str,
+    *,
+    timeout: float = 0.25,
+    connect_timeout: float = 0.5,
+    max_connections: int = 50,
+    needed_by: str = "a Redis URL",
+) -> Redis:
+    """Make a client; it connects when first used.
+
+    Args:
+        url: `redis://host:port/db`, `rediss://...` for TLS, or `unix:///path`.
+        timeout: Longest wait for one answer and for a free connection, in seconds.
+        connect_timeout: Longest wait for a new connection, in seconds.
+        max_connections: Bound of the pool; a caller waits `timeout` for a free one.
+        needed_by: What the client is for, named in errors.
+
+    Returns:
+        An asyncio client with a blocking pool that never retries by itself. Close it with `aclose()`.
+
+    Raises:
+        ConfigurationError: The URL is malformed or its scheme unknown; the message shows no password.
+        MissingDependencyError: `redis` is not installed.
+    """
+    _check_url(url, needed_by)
+    if not _INSTALLED:
+        raise MissingDependencyError("redis", extra="redis", needed_by=needed_by)
+    for name, value in (("timeout", timeout), ("connect_timeout", connect_timeout)):
+        if not 0 < value < 3600:
+            raise ConfigurationError(f"{name} is {value!r}; accepted are seconds above 0 and below 3600")
+    options: dict[str, Any] = {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": connect_timeout,
+        "retry": Retry(NoBackoff(), 0),
+        "health_check_interval": 0,
+    }
+    pool = BlockingConnectionPool.from_url(url, max_connections=max_connections, timeout=timeout, **options)
+    return Redis.from_pool(pool)
+
+
+def _check_url(url: str, needed_by: str) -> None:
+    shown = redact_url(url)
+    try:
+        parts = urlsplit(url)
+        port_fits = parts.port is None or parts.port > 0
+    except ValueError:
+        port_fits, parts = False, None
+    if parts is None or not port_fits:
+        raise ConfigurationError(f"{needed_by}: {shown!r} has no valid port; accepted is redis://host:port/db")
+    if parts.scheme not in _SCHEMES:
+        raise ConfigurationError(
+            f"{needed_by}: {shown!r} is not a Redis URL; accepted are redis://, rediss:// and unix://"
+        )
+    if parts.scheme != "unix" and not parts.hostname:
+        raise ConfigurationError(f"{needed_by}: {shown!r} names no host; accepted is redis://host:port/db")

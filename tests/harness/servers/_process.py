@@ -1,0 +1,313 @@
+"""The life of a server process: start, wait until it answers, freeze, kill, stop."""
+
+from __future__ import annotations
+
+import abc
+import atexit
+import functools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+import psutil
+
+from servers import _reaper
+from servers._binaries import Binary
+
+__all__ = ("HOST", "Server", "ServerError", "temporary_directory")
+
+HOST = "127.0.0.1"
+
+
+class ServerError(RuntimeError):
+    """A server did not start or was used in the wrong state; carries the end of its log."""
+
+
+class Reaper:
+    """Our end of the reaper: what is registered here does not outlive this process."""
+
+    def __init__(self) -> None:
+        # -P: beside the script lies `redis.py`, which must not become the module `redis`. Its own session: Ctrl-C spares it.
+        command = [sys.executable, "-P", _reaper.__file__]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, cwd="/", start_new_session=True)
+        self._owner = os.getpid()
+        atexit.register(self.close)
+
+    def tell(self, verb: str, what: object) -> None:
+        """Say "process" <id>, "directory" <path> or "forget" <either>."""
+        if os.getpid() == self._owner:  # a forked child owns no server
+            assert self._process.stdin is not None
+            self._process.stdin.write(f"{verb} {what}\n")
+            self._process.stdin.flush()
+
+    def close(self) -> None:
+        """Let it clean up what was not forgotten, and wait for it."""
+        if os.getpid() == self._owner:
+            self._process.communicate(timeout=30)
+
+
+@functools.cache
+def reaper() -> Reaper:
+    """The one of this process, started at first use."""
+    return Reaper()
+
+
+def temporary_directory(*, public: bool = False) -> Path:
+    """A new directory that does not outlive this process.
+
+    Args:
+        public: Another user must be able to enter it, so it cannot lie below a private directory.
+    """
+    base = Path(tempfile.gettempdir())
+    if public and not all(part.stat().st_mode & 0o001 for part in (base, *base.parents)):
+        base = Path("/tmp")
+    path = Path(tempfile.mkdtemp(prefix="creatormate-test-", dir=base))
+    reaper().tell("directory", path)
+    if public:
+        path.chmod(0o755)
+    return path
+
+
+def remove_directory(path: Path) -> None:
+    """Remove a directory made by `temporary_directory`."""
+    shutil.rmtree(path)
+    reaper().tell("forget", path)
+
+
+def reserve_port() -> socket.socket:
+    """A socket bound to a free port and never listening.
+
+    On Linux it keeps the port ours while the server is down: nobody else gets it, connecting is refused, and the server
+    can listen on it beside us, as both allow reuse of the address. Elsewhere it has to be closed before the server starts.
+    """
+    reservation = socket.socket()
+    reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reservation.bind((HOST, 0))
+    return reservation
+
+
+class Server(abc.ABC):
+    """A server that the test owns. Cold until `start`; also a context manager.
+
+    Attributes:
+        port: The port on 127.0.0.1, the same over the whole life of this object.
+        binary: The program that runs.
+    """
+
+    scheme: ClassVar[str]
+    _stop_signal: ClassVar[signal.Signals]
+
+    def __init__(self, binary: Binary) -> None:
+        self.binary = binary
+        self._reservation = reserve_port()
+        self.port: int = self._reservation.getsockname()[1]
+        self._directory: Path | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._frozen: list[psutil.Process] = []
+
+    # What each server defines ---------------------------------------------------------------------------------------
+    @property
+    @abc.abstractmethod
+    def url(self) -> str:
+        """Where clients connect."""
+
+    @abc.abstractmethod
+    def _prepare(self) -> Path:
+        """Make the directory with everything the server needs for its first start."""
+
+    @abc.abstractmethod
+    def _command(self, directory: Path) -> list[str]:
+        """The command line that runs the server on this directory."""
+
+    @abc.abstractmethod
+    def _answers(self) -> bool:
+        """Whether it serves requests now. May raise OSError."""
+
+    def _popen_options(self) -> dict[str, Any]:
+        return {}
+
+    # State ----------------------------------------------------------------------------------------------------------
+    @property
+    def version(self) -> str:
+        """Product and version, for example "PostgreSQL 15.18"."""
+        return self.binary.version
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there; a frozen one is."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def frozen(self) -> bool:
+        """Whether it was frozen and not resumed yet."""
+        return bool(self._frozen)
+
+    @property
+    def pid(self) -> int:
+        """Id of the main process.
+
+        Raises:
+            ServerError: It is not running.
+        """
+        return self._running_process().pid
+
+    @property
+    def directory(self) -> Path:
+        """Its temporary directory, with data and log.
+
+        Raises:
+            ServerError: It was not started, or it was stopped.
+        """
+        if self._directory is None:
+            raise ServerError(f"{self} has no directory before start() or after stop()")
+        return self._directory
+
+    @property
+    def log(self) -> str:
+        """What it has logged so far."""
+        return (self.directory / "log").read_text(errors="replace")
+
+    # Life -----------------------------------------------------------------------------------------------------------
+    def start(self) -> Self:
+        """Start it and wait until it answers. After `kill` the data is still there, after `stop` it begins empty.
+
+        Raises:
+            ServerError: It is already running, or does not answer.
+        """
+        if self.running:
+            raise ServerError(f"{self} is already running")
+        if self._directory is None:
+            self._directory = self._prepare()
+        if sys.platform != "linux":
+            self._reservation.close()
+        with (self._directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command(self._directory),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                start_new_session=True,
+                **self._popen_options(),
+            )
+        reaper().tell("process", self._process.pid)
+        self._wait_until_it_answers()
+        return self
+
+    def stop(self) -> None:
+        """Shut it down and remove its directory. Does nothing where there is nothing left to stop."""
+        self._shut_down()
+        if self._directory is not None:
+            remove_directory(self._directory)
+            self._directory = None
+
+    def kill(self) -> None:
+        """kill -9, the whole family of processes at once.
+
+        Raises:
+            ServerError: It is not running.
+        """
+        self._kill(self._running_process())
+
+    def freeze(self) -> None:
+        """Stop it in its tracks (SIGSTOP): connections stay open and nothing answers, until `resume`.
+
+        Raises:
+            ServerError: It is not running.
+        """
+        main = psutil.Process(self._running_process().pid)
+        main.suspend()  # the main process first: it starts no more children
+        self._frozen = _reaper.family(main)
+        for member in self._frozen[1:]:
+            _suspend(member)
+
+    def resume(self) -> None:
+        """Undo `freeze`."""
+        for member in reversed(self._frozen):
+            _resume(member)
+        self._frozen = []
+
+    def restart(self) -> Self:
+        """Shut it down in order and start it again, with its data. A dead or frozen one comes back too."""
+        self._shut_down()
+        return self.start()
+
+    def restore(self) -> Self:
+        """Make it serve again, whatever a test did to it: resume, or start."""
+        self.resume()
+        return self if self.running else self.start()
+
+    # Inside ---------------------------------------------------------------------------------------------------------
+    def _running_process(self) -> subprocess.Popen[bytes]:
+        if self._process is None or self._process.poll() is not None:
+            raise ServerError(f"{self} is not running")
+        return self._process
+
+    def _shut_down(self) -> None:
+        self.resume()
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.send_signal(self._stop_signal)
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._kill(self._process)
+        reaper().tell("forget", self._process.pid)
+
+    def _kill(self, process: subprocess.Popen[bytes]) -> None:
+        _reaper.kill_family(psutil.Process(process.pid))
+        process.wait(10)
+        self._frozen = []
+        reaper().tell("forget", process.pid)
+
+    def _wait_until_it_answers(self, timeout: float = 30.0) -> None:
+        end = time.monotonic() + timeout
+        while not self._answers_now():
+            if not self.running or time.monotonic() > end:
+                raise ServerError(f"{self} did not start; the end of its log:\n{self.log[-2000:]}")
+            time.sleep(0.005)
+
+    def _answers_now(self) -> bool:
+        try:
+            return self._answers()
+        except OSError:
+            return False
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop it for good and give its port back."""
+        self.stop()
+        self._reservation.close()
+
+    def __repr__(self) -> str:
+        state = "frozen" if self.frozen else "running" if self.running else "down"
+        return f"<{type(self).__name__} {self.binary} on {HOST}:{self.port}, {state}>"
+
+
+def _suspend(member: psutil.Process) -> None:
+    try:
+        member.suspend()
+    except psutil.NoSuchProcess:  # ended between the look and the signal
+        return
+
+
+def _resume(member: psutil.Process) -> None:
+    try:
+        member.resume()
+    except psutil.NoSuchProcess:
+        return
