@@ -22,7 +22,7 @@ from creatormate_resilience.exceptions import (
 )
 from creatormate_resilience.exceptions._root import exception_chain
 
-__all__ = ("Classifier", "Outcome", "OutcomeKind", "classify")
+__all__ = ("Classifier", "On", "Outcome", "OutcomeKind", "classify", "predicate")
 
 
 class OutcomeKind(enum.Enum):
@@ -52,6 +52,8 @@ class Outcome:
 
 
 Classifier: TypeAlias = Callable[[Outcome], OutcomeKind]
+On: TypeAlias = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
+"""Which exceptions are meant: types, or a predicate."""
 
 _OUR_REFUSALS = (
     CircuitOpenError,
@@ -107,3 +109,24 @@ def _kind(error: ResilienceError) -> OutcomeKind:
     if isinstance(error, _OUR_REFUSALS) or error.category in _CALLERS_FAULT:
         return OutcomeKind.IGNORED
     return OutcomeKind.FAILURE
+
+
+def predicate(name: str, on: On) -> Callable[[Exception], bool]:
+    """The question that types or a predicate ask of an exception.
+
+    Args:
+        name: The parameter's name, for the error.
+        on: An exception type, a tuple of them, or a function of an exception.
+
+    Returns:
+        A function that says whether an exception is meant.
+
+    Raises:
+        ConfigurationError: It is none of these.
+    """
+    types: tuple[Any, ...] = on if isinstance(on, tuple) else (on,)  # pyright: ignore[reportUnknownVariableType]
+    if types and all(isinstance(item, type) and issubclass(item, BaseException) for item in types):
+        return lambda error: isinstance(error, types)
+    if isinstance(on, tuple | type) or not callable(on):
+        raise ConfigurationError(f"{name} is {on!r}; accepted are exception types, or a function of an exception")
+    return on

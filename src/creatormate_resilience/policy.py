@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Awaitable, Callable
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Any, NoReturn, ParamSpec, Protocol, TypeVar, cast
 
-__all__ = ("Composed", "Policy", "compose")
+from creatormate_resilience.exceptions import ConfigurationError
+
+__all__ = ("Composed", "Policy", "compose", "decorate", "is_async", "refuse_awaitable")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -65,3 +69,61 @@ def compose(*policies: Policy) -> Composed:
         One policy that applies them all.
     """
     return Composed(policies)
+
+
+def decorate(policy: Policy, fn: Callable[P, T]) -> Callable[P, T]:
+    """Put a function under a policy for good, keeping its kind and signature.
+
+    Args:
+        policy: What to run it under. One whose `async_only` is true refuses sync functions.
+        fn: A `def` or `async def` function or method.
+
+    Returns:
+        The protected function.
+
+    Raises:
+        TypeError: It is not a function.
+        ConfigurationError: It is a generator, or a sync function that the policy cannot serve.
+    """
+    name = getattr(fn, "__qualname__", repr(fn))
+    if not callable(fn):
+        raise TypeError(f"{policy!r} decorates functions; got {type(fn).__name__}")
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise ConfigurationError(f"{policy!r} cannot run {name}: a generator's work begins after the call has ended")
+    if is_async(fn):
+        return cast("Callable[P, T]", _decorate_async(policy, cast("Callable[P, Awaitable[Any]]", fn)))
+    if getattr(policy, "async_only", False):
+        raise ConfigurationError(f"{policy!r} cannot interrupt {name}, which is not async")
+
+    @functools.wraps(fn)
+    def protected(*args: P.args, **kwargs: P.kwargs) -> T:
+        return policy.call(fn, *args, **kwargs)
+
+    return protected
+
+
+def _decorate_async(policy: Policy, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    @functools.wraps(fn)
+    async def protected(*args: P.args, **kwargs: P.kwargs) -> T:
+        return await policy.acall(fn, *args, **kwargs)
+
+    return protected
+
+
+def is_async(fn: Any) -> bool:
+    """Whether calling gives an awaitable: an `async def`, also under `partial` and as `__call__` of an object."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
+
+
+def refuse_awaitable(result: object, fn: Callable[..., Any]) -> NoReturn:
+    """Close what a sync call should not have returned, and say what to do.
+
+    Raises:
+        TypeError: Always.
+    """
+    if inspect.iscoroutine(result):
+        result.close()
+    name = getattr(fn, "__qualname__", repr(fn))
+    raise TypeError(f"{name} returned an awaitable to a sync call; declare it `async def`, or use acall")

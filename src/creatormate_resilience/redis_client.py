@@ -60,7 +60,9 @@ def open_redis(
         "retry": Retry(NoBackoff(), 0),
         "health_check_interval": 0,
     }
-    pool = BlockingConnectionPool.from_url(url, max_connections=max_connections, timeout=timeout, **options)
+    pool: BlockingConnectionPool = BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]
+        url, max_connections=max_connections, timeout=timeout, **options
+    )  # pyright: ignore[reportUnknownMemberType]
     return Redis.from_pool(pool)
 
 

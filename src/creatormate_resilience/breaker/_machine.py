@@ -1,0 +1,207 @@
+"""The state machine of a circuit breaker. Pure: no I/O, no clock, no lock; the shell guards it, acts and announces.
+
+Every transition begins a new era. A permit belongs to the era that granted it; an outcome of another era is late and
+moves nothing. A cancelled or ignored call returns its permit and counts as nothing.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from creatormate_resilience.breaker._config import CircuitBreakerConfig
+from creatormate_resilience.breaker._window import Window, make_window
+from creatormate_resilience.outcome import OutcomeKind
+
+__all__ = ("BreakerState", "Era", "Machine", "Transition")
+
+_DEFAULT_STREAK = 5
+_MAX_EXPONENT = 64
+
+
+class BreakerState(enum.StrEnum):
+    """What a circuit breaker does with calls."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+    FORCED_OPEN = "forced_open"
+    DISABLED = "disabled"
+    METRICS_ONLY = "metrics_only"
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A change of state."""
+
+    old: BreakerState
+    new: BreakerState
+    number: int
+
+
+@dataclass(slots=True, eq=False)
+class Era:
+    """The time between two transitions.
+
+    Attributes:
+        state: The state during this era.
+        began: When it began, in monotonic seconds.
+        until: When an open circuit may be probed; None in other states.
+        window: The calls of this era.
+        streak: Failures in a row.
+        probes: Start times of the probes under way, by permit number.
+        passed: Probes that did not fail.
+    """
+
+    state: BreakerState
+    began: float
+    window: Window
+    until: float | None = None
+    streak: int = 0
+    probes: dict[int, float] = field(default_factory=dict[int, float])
+    passed: int = 0
+
+
+class Machine:
+    """Decides who may call and what an outcome changes."""
+
+    __slots__ = ("_config", "_failed_recoveries", "_jitter", "_permits", "_transitions", "era", "wait")
+
+    def __init__(
+        self, config: CircuitBreakerConfig, *, initial: BreakerState, now: float, jitter: Callable[[], float]
+    ) -> None:
+        """Args: jitter gives a random number from 0 to 1."""
+        self._config = config
+        self._jitter = jitter
+        self._failed_recoveries = 0
+        self._permits = 0
+        self._transitions = 0
+        self.wait = config.recovery_timeout
+        self.era = Era(initial, now, make_window(config.window))
+
+    @property
+    def state(self) -> BreakerState:
+        """The state; an open circuit stays OPEN until somebody asks to call."""
+        return self.era.state
+
+    @property
+    def transitions(self) -> int:
+        """How often the state changed."""
+        return self._transitions
+
+    def admit(self, now: float) -> tuple[int | None, Transition | None]:
+        """May a call start now?
+
+        Returns:
+            The permit's number, or None for a refusal; and the transition this caused, if any.
+        """
+        transition = None
+        if self.era.state is BreakerState.OPEN and self.era.until is not None and now >= self.era.until:
+            transition = self._begin(BreakerState.HALF_OPEN, now)
+        if self.era.state is BreakerState.HALF_OPEN and self._has_hung_probe(now):
+            transition = self._reopen(now)
+        if self.era.state in {BreakerState.OPEN, BreakerState.FORCED_OPEN} or not self._has_room():
+            return None, transition
+        self._permits += 1
+        if self.era.state is BreakerState.HALF_OPEN:
+            self.era.probes[self._permits] = now
+        return self._permits, transition
+
+    def settle(self, permit: int, kind: OutcomeKind, now: float, *, slow: bool) -> Transition | None:
+        """Take note of how a call of the current era ended.
+
+        Args:
+            permit: Its permit's number.
+            kind: What the outcome means.
+            now: Monotonic seconds.
+            slow: Whether it was slow.
+
+        Returns:
+            The transition this caused, if any.
+        """
+        era = self.era
+        era.probes.pop(permit, None)
+        if kind in {OutcomeKind.IGNORED, OutcomeKind.THROTTLED}:
+            return None
+        failed = kind is OutcomeKind.FAILURE
+        era.window.record(now, failed=failed, slow=slow)
+        era.streak = era.streak + 1 if failed else 0
+        if era.state is BreakerState.HALF_OPEN:
+            return self._settle_probe(now, failed or (slow and self._config.slow_call_rate_threshold is not None))
+        if era.state is BreakerState.CLOSED and (failed or slow) and self._must_open(now):
+            return self._open(now)
+        return None
+
+    def move(self, state: BreakerState, now: float, *, wait: float | None = None) -> Transition:
+        """Go to a state by hand; OPEN for `wait` seconds or the configured time."""
+        self._failed_recoveries = 0
+        if state is BreakerState.OPEN:
+            return self._open(now, wait)
+        return self._begin(state, now)
+
+    def retry_after(self, now: float) -> float:
+        """Seconds until a refused caller may try again; a guess where that depends on others."""
+        if self.era.state is BreakerState.OPEN and self.era.until is not None:
+            return max(0.0, self.era.until - now)
+        if self.era.state is BreakerState.HALF_OPEN:
+            return min(1.0, self.wait)
+        return self._config.recovery_timeout
+
+    def _has_room(self) -> bool:
+        era, config = self.era, self._config
+        if era.state is not BreakerState.HALF_OPEN:
+            return True
+        under_way = len(era.probes)
+        return under_way < config.half_open_max_concurrent and under_way + era.passed < config.half_open_max_calls
+
+    def _has_hung_probe(self, now: float) -> bool:
+        longest = self._config.half_open_max_wait
+        if longest is None:
+            longest = max(self.wait, 0.0 if self._config.timeout is None else self._config.timeout + 1.0)
+        return any(now - started >= longest for started in self.era.probes.values())
+
+    def _settle_probe(self, now: float, failed: bool) -> Transition | None:
+        if failed:  # every probe must pass, so closing has become impossible
+            return self._reopen(now)
+        self.era.passed += 1
+        if self.era.passed < self._config.half_open_max_calls:
+            return None
+        self._failed_recoveries = 0
+        return self._begin(BreakerState.CLOSED, now)
+
+    def _must_open(self, now: float) -> bool:
+        config, tally = self._config, self.era.window.tally(now)
+        enough = tally.calls >= config.minimum_calls
+        if config.failure_threshold is not None:
+            if self.era.streak >= config.failure_threshold:
+                return True
+        elif not enough and self.era.streak >= _DEFAULT_STREAK:
+            return True
+        if not enough:
+            return False
+        slow_limit = config.slow_call_rate_threshold
+        return tally.failure_rate >= config.failure_rate_threshold or (
+            slow_limit is not None and tally.slow_rate >= slow_limit
+        )
+
+    def _reopen(self, now: float) -> Transition:
+        self._failed_recoveries += 1
+        return self._open(now)
+
+    def _open(self, now: float, wait: float | None = None) -> Transition:
+        config = self._config
+        if wait is None:
+            grown = config.recovery_timeout * config.recovery_backoff ** min(self._failed_recoveries, _MAX_EXPONENT)
+            wait = min(max(config.recovery_timeout_max, config.recovery_timeout), grown)
+            wait *= 1 + config.recovery_jitter * self._jitter()
+        self.wait = wait
+        transition = self._begin(BreakerState.OPEN, now)
+        self.era.until = now + wait
+        return transition
+
+    def _begin(self, state: BreakerState, now: float) -> Transition:
+        self._transitions += 1
+        transition = Transition(self.era.state, state, self._transitions)
+        self.era = Era(state, now, make_window(self._config.window))
+        return transition
