@@ -16,6 +16,34 @@ __all__ = ("CircuitBreakerConfig", "CountWindow", "TimeWindow")
 _DEFAULT_PROBES = 3
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _seconds(name: str, value: Any) -> None:
+    if not _is_number(value) or value <= 0:
+        raise ConfigurationError(f"{name} is {value!r}; accepted are finite seconds above 0")
+
+
+def _share(name: str, value: Any, *, above_zero: bool) -> None:
+    if not _is_number(value) or not 0 <= value <= 1 or (above_zero and value == 0):
+        raise ConfigurationError(f"{name} is {value!r}; accepted is {'above 0' if above_zero else '0'} to 1")
+
+
+def _whole(name: str, value: object, least: int, most: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise ConfigurationError(f"{name} is {value!r}; accepted are whole numbers from {least} to {most}")
+
+
+def _is_exception_type(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseException)
+
+
+def _types(name: str, value: Any) -> None:
+    if not isinstance(value, tuple) or not all(map(_is_exception_type, value)):  # pyright: ignore[reportUnknownArgumentType]
+        raise ConfigurationError(f"{name} is {value!r}; accepted is a tuple of exception types")
+
+
 @dataclass(frozen=True, slots=True)
 class CountWindow:
     """The last `size` calls."""
@@ -141,31 +169,3 @@ class CircuitBreakerConfig:
             return cls(**values)
         except ConfigurationError as error:
             raise ConfigurationError(f"{name}: {error.detail}") from error
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _seconds(name: str, value: Any) -> None:
-    if not _is_number(value) or value <= 0:
-        raise ConfigurationError(f"{name} is {value!r}; accepted are finite seconds above 0")
-
-
-def _share(name: str, value: Any, *, above_zero: bool) -> None:
-    if not _is_number(value) or not 0 <= value <= 1 or (above_zero and value == 0):
-        raise ConfigurationError(f"{name} is {value!r}; accepted is {'above 0' if above_zero else '0'} to 1")
-
-
-def _whole(name: str, value: object, least: int, most: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise ConfigurationError(f"{name} is {value!r}; accepted are whole numbers from {least} to {most}")
-
-
-def _is_exception_type(value: object) -> bool:
-    return isinstance(value, type) and issubclass(value, BaseException)
-
-
-def _types(name: str, value: Any) -> None:
-    if not isinstance(value, tuple) or not all(map(_is_exception_type, value)):  # pyright: ignore[reportUnknownArgumentType]
-        raise ConfigurationError(f"{name} is {value!r}; accepted is a tuple of exception types")

@@ -1,0 +1,292 @@
+"""`Database`: the shell around engine, sessions, transactions and health."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.util import find_spec
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+
+from creatormate_resilience.clock import Clock, SystemClock
+from creatormate_resilience.db._access import AccessModes, IsolationLevel, access_modes_of
+from creatormate_resilience.db._config import DatabaseConfig, DatabaseOptions
+from creatormate_resilience.db._owner import Owner
+from creatormate_resilience.db._statistics import DatabaseHealth, PoolStatistics
+from creatormate_resilience.db._transaction import Transaction, TransactionRunner
+from creatormate_resilience.exceptions import ConfigurationError, MissingDependencyError, ResilienceError
+from creatormate_resilience.log import get_logger
+from creatormate_resilience.time_limit import time_limit
+
+_INSTALLED = find_spec("sqlalchemy") is not None and find_spec("greenlet") is not None
+if TYPE_CHECKING or _INSTALLED:
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+
+    from creatormate_resilience.db._engine import make_engine, make_spare_engine
+    from creatormate_resilience.db._errors import commit_outcome, database_errors
+    from creatormate_resilience.db._health import HealthProbe
+    from creatormate_resilience.db._pool import read_pool
+    from creatormate_resilience.db._postgresql import read_only_connections
+    from creatormate_resilience.db._session import TrackedSession, committed_session, make_session
+    from creatormate_resilience.db._sqlite import optimize
+    from creatormate_resilience.db._url import parse_url
+
+__all__ = ("Database",)
+
+T = TypeVar("T")
+_DEFAULT_URL = "sqlite+aiosqlite:///app.db"
+_log = get_logger("db")
+
+
+class Database:
+    """A database that its application survives: SQLite by default, PostgreSQL by URL.
+
+    The constructor opens nothing. Use it as `async with Database(url) as db`, or call `start()` and `aclose()`. It
+    belongs to the event loop that uses it first. What the database raises leaves `begin`, `session`, `connect` and
+    `run_transaction` as an error of the `DatabaseError` family, `from` the original; an application's own errors pass
+    unchanged.
+
+    Args:
+        url: `sqlite:///file.db` or `postgresql://user:password@host:5432/name`; see `parse_url`.
+        engine: An `AsyncEngine` of your own, instead of a URL. It is used as it is, and not disposed of.
+        config: The settings; None for the defaults.
+        clock: Measures idle times and waits between attempts.
+        **options: Fields of `DatabaseConfig`, such as `pool_size=20`; they win over `config`.
+
+    Raises:
+        ConfigurationError: The URL is malformed, or a setting unknown or out of its range.
+        MissingDependencyError: SQLAlchemy or the driver is not installed.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        engine: AsyncEngine | None = None,
+        config: DatabaseConfig | None = None,
+        clock: Clock | None = None,
+        **options: Unpack[DatabaseOptions],
+    ) -> None:
+        self._owner = Owner()
+        if not _INSTALLED:
+            extra = "postgres" if (url or "").startswith("postgres") else "sqlite"
+            raise MissingDependencyError("sqlalchemy[asyncio]", extra=extra, needed_by="Database")
+        if engine is not None and (url is not None or config is not None or options):
+            raise ConfigurationError("engine= brings its own settings; accepted beside it is only clock=")
+        self.config = DatabaseConfig.of(config, options)
+        self._clock: Clock = clock or SystemClock()
+        self._url = parse_url(url or _DEFAULT_URL) if engine is None else None
+        self._engine = engine if self._url is None else make_engine(self._url, self.config, self._clock)
+        self._modes: AccessModes = access_modes_of(self.engine.dialect.name, ours=self._url is not None)
+
+    # Life -----------------------------------------------------------------------------------------------------------
+    async def start(self) -> None:
+        """Open the database and look whether it answers.
+
+        Raises:
+            ConfigurationError: User, password or database name is wrong, or another event loop has it open.
+            DatabaseUnavailableError: It cannot be reached.
+        """
+        self._owner.reopen()
+        async with self.connect() as connection:
+            await connection.exec_driver_sql("SELECT 1")
+
+    async def aclose(self) -> None:
+        """Close all connections that are not in use. An engine of your own is left alone."""
+        if not self._owner.holds:
+            return
+        self._owner.check()
+        self._owner.release()
+        if self._url is not None:
+            try:
+                await self._optimize()
+            finally:
+                await self.engine.dispose()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+        except BaseException:
+            await self.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        if self._owner.holds and self._url is not None:
+            warnings.warn(f"{self!r} was not closed: use `async with` or aclose()", ResourceWarning, stacklevel=2)
+
+    # Work -----------------------------------------------------------------------------------------------------------
+    @asynccontextmanager
+    async def begin(
+        self,
+        *,
+        read_only: bool = False,
+        isolation_level: IsolationLevel | None = None,
+        timeout: float | None = None,
+    ) -> AsyncGenerator[AsyncSession]:
+        """A transaction, committed when the block ends and rolled back when it raises.
+
+        Args:
+            read_only: Writing is refused. On SQLite readers run beside each other and beside a writer.
+            isolation_level: Left out, the server's default. SQLite is always SERIALIZABLE.
+            timeout: Longest duration of the block, in seconds.
+
+        Yields:
+            The session.
+
+        Raises:
+            ResilienceError: Of the `DatabaseError` family; `CommitOutcomeUnknownError` where the answer to COMMIT was
+                lost, `OperationTimeoutError` after `timeout`.
+        """
+        self._owner.check()
+        options = self._modes.transaction(read_only=read_only, isolation_level=isolation_level)
+        _check_timeout(timeout)
+        with database_errors(self.engine.pool, read_only=read_only):
+            async with committed_session(self.engine, options, timeout) as session:
+                yield session
+
+    @asynccontextmanager
+    async def session(self, *, read_only: bool = False) -> AsyncGenerator[AsyncSession]:
+        """A session that you commit yourself.
+
+        It takes a connection with its first statement, and returns it with each commit.
+
+        Args:
+            read_only: Writing is refused. On SQLite a session that may write keeps other writers out from its first
+                statement to its commit, even while it only reads.
+
+        Yields:
+            The session. Leaving with changes that were not committed rolls them back and warns.
+
+        Raises:
+            ResilienceError: As `begin`.
+        """
+        self._owner.check()
+        options = self._modes.transaction(read_only=read_only, isolation_level=None)
+        engine = self.engine.execution_options(**options)
+        with database_errors(self.engine.pool, read_only=read_only):
+            async with make_session(engine) as session:
+                tracked = session.sync_session
+                assert isinstance(tracked, TrackedSession)  # noqa: S101 - make_session makes no other
+                with commit_outcome(tracked):
+                    yield session
+                if tracked.has_uncommitted_changes:
+                    _warn_uncommitted()
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncGenerator[AsyncConnection]:
+        """A connection for reading, the fastest way: without BEGIN and COMMIT where the server allows it.
+
+        Yields:
+            The connection; writing is refused. (With an engine of your own on another database than PostgreSQL it is
+            not: there, what was written is rolled back.)
+
+        Raises:
+            ResilienceError: As `begin`.
+        """
+        self._owner.check()
+        with database_errors(self.engine.pool, read_only=True):
+            async with AsyncExitStack() as stack:
+                with read_only_connections():
+                    connection = await stack.enter_async_context(self.engine.connect())
+                yield await connection.execution_options(**self._modes.reader)
+
+    async def run_transaction(
+        self,
+        fn: Callable[[Transaction], Awaitable[T]],
+        *,
+        isolation_level: IsolationLevel | None = None,
+        max_attempts: int = 5,
+    ) -> T:
+        """Run a function in a transaction, again where that is safe.
+
+        It is run again, with a fresh session, after a serialization failure, a deadlock, a busy SQLite, and where the
+        connection was lost before COMMIT; after a short random wait, and only while the current deadline allows it.
+        So it may do nothing that cannot be done twice; that belongs into `transaction.on_commit`.
+
+        Args:
+            fn: Called as `await fn(transaction)`; works on `transaction.session`.
+            isolation_level: Left out, the server's default.
+            max_attempts: How often to try, 1 to 1000.
+
+        Returns:
+            What `fn` returned in the attempt that was committed.
+
+        Raises:
+            CommitOutcomeUnknownError: The answer to COMMIT was lost; this is never run again.
+            DeadlineExceededError: The deadline had passed before the first attempt.
+            ResilienceError: The last attempt's error.
+        """
+        if isinstance(max_attempts, bool) or not 1 <= max_attempts <= 1000:
+            raise ConfigurationError(f"max_attempts is {max_attempts!r}; accepted are 1 to 1000")
+        runner = TransactionRunner(lambda: self.begin(isolation_level=isolation_level), max_attempts, self._clock)
+        return await runner.run(fn)
+
+    # State ----------------------------------------------------------------------------------------------------------
+    @property
+    def engine(self) -> AsyncEngine:
+        """SQLAlchemy's engine, for Alembic and whatever else wants one."""
+        assert self._engine is not None  # noqa: S101 - the constructor set or made one
+        return self._engine
+
+    def pool_statistics(self) -> PoolStatistics:
+        """The pool's numbers at this moment.
+
+        Raises:
+            ConfigurationError: An engine of your own has a pool that does not count.
+        """
+        statistics = read_pool(self.engine.pool)
+        if statistics is None:
+            raise ConfigurationError(f"{type(self.engine.pool).__name__} has no statistics; accepted is a QueuePool")
+        return statistics
+
+    async def health(self, *, timeout: float = 1.0) -> DatabaseHealth:
+        """Look whether the database answers.
+
+        Args:
+            timeout: Longest time to take, in seconds.
+
+        Returns:
+            Up, saturated (all connections in use, but one outside of the pool works) or down.
+        """
+        self._owner.check()
+        _check_timeout(timeout)
+        spare = None if self._url is None else make_spare_engine(self._url, self.config)
+        return await HealthProbe(self.engine, spare, self._modes.reader, self._clock).look(timeout)
+
+    def __repr__(self) -> str:
+        if self._engine is None:
+            return "<Database>"
+        url = self._engine.url
+        where = f"{url.host}:{url.port or 5432}/{url.database}" if url.host else str(url.database)
+        pool = read_pool(self._engine.pool)
+        state = "closed" if self._owner.closed else "open" if self._owner.holds else "not started"
+        used = f", {pool.in_use} of {pool.size}+{pool.max_overflow} in use" if pool else ""
+        return f"<Database {url.drivername} {where} {state}{used}>"
+
+    async def _optimize(self) -> None:
+        if self.engine.dialect.name != "sqlite":
+            return
+        try:
+            with database_errors(self.engine.pool):
+                async with time_limit(1.0, what="PRAGMA optimize"):
+                    await optimize(self.engine)
+        except ResilienceError as error:  # another writer is at work, or the file is gone: closing goes on
+            _log.debug("PRAGMA optimize was left out", error=str(error))
+
+
+def _check_timeout(timeout: Any) -> None:
+    if timeout is not None and not (isinstance(timeout, int | float) and 0 < timeout <= 86400):
+        raise ConfigurationError(f"timeout is {timeout!r}; accepted are seconds above 0, up to 86400")
+
+
+def _warn_uncommitted() -> None:
+    message = "db.session() ended with uncommitted changes, which were rolled back: commit them, or use db.begin()"
+    _log.warning(message)
+    warnings.warn(message, RuntimeWarning, stacklevel=4)

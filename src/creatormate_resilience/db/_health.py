@@ -1,0 +1,66 @@
+"""Is the database well? Saturated is not dead: where the pool is exhausted, a connection outside of it looks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from creatormate_resilience.clock import Clock
+from creatormate_resilience.db._errors import database_errors
+from creatormate_resilience.db._pool import read_pool
+from creatormate_resilience.db._statistics import DatabaseHealth, DatabaseState
+from creatormate_resilience.exceptions import ResilienceError
+from creatormate_resilience.redaction import redact_text
+from creatormate_resilience.time_limit import time_limit
+
+__all__ = ("HealthProbe",)
+
+
+@dataclass(frozen=True, slots=True)
+class HealthProbe:
+    """Looks at a database.
+
+    Attributes:
+        engine: The engine with the pool.
+        spare: An engine without a pool; None where the engine is not ours.
+        options: Execution options for reading.
+        clock: Measures the latency.
+    """
+
+    engine: AsyncEngine
+    spare: AsyncEngine | None
+    options: Mapping[str, Any]
+    clock: Clock
+
+    async def look(self, timeout: float) -> DatabaseHealth:
+        """Run `SELECT 1`, or say why that failed; never raises for the database's sake.
+
+        Args:
+            timeout: Longest time to take, in seconds.
+
+        Returns:
+            What was seen.
+        """
+        pool = read_pool(self.engine.pool)
+        saturated = pool is not None and pool.saturated
+        target = self.spare if saturated else self.engine
+        detail = "all connections of the pool are in use" if saturated else None
+        if target is None:
+            return DatabaseHealth(DatabaseState.SATURATED, None, detail, pool)
+        started = self.clock.monotonic()
+        try:
+            async with time_limit(timeout, what="the health check"):
+                await self._select(target)
+        except (ResilienceError, OSError) as error:
+            return DatabaseHealth(DatabaseState.DOWN, None, redact_text(str(error), 300), pool)
+        state = DatabaseState.SATURATED if saturated else DatabaseState.UP
+        return DatabaseHealth(state, self.clock.monotonic() - started, detail, pool)
+
+    async def _select(self, engine: AsyncEngine) -> None:
+        with database_errors(engine.pool):
+            async with engine.connect() as plain:
+                connection = await plain.execution_options(**self.options)
+                await connection.exec_driver_sql("SELECT 1")
