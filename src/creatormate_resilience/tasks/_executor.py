@@ -1,0 +1,303 @@
+"""The task executor: what an application holds, submits to, asks and closes."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import warnings
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar, TypeVarTuple, Unpack, overload
+
+from creatormate_resilience.clock import Clock, SystemClock
+from creatormate_resilience.events import Listener
+from creatormate_resilience.exceptions import TaskNotFoundError
+from creatormate_resilience.tasks._handle import TaskHandle
+from creatormate_resilience.tasks._history import HistoryLimits
+from creatormate_resilience.tasks._job import Job
+from creatormate_resilience.tasks._lifecycle import Lifecycle
+from creatormate_resilience.tasks._limits import ExecutorLimits
+from creatormate_resilience.tasks._options import TagValue, TaskOptionValues, check_seconds
+from creatormate_resilience.tasks._record import TaskRecord, TaskStatus
+from creatormate_resilience.tasks._scheduler import Scheduler
+from creatormate_resilience.tasks._statistics import TaskStatistics
+from creatormate_resilience.tasks._submitter import TaskSubmitter
+
+__all__ = ("TaskExecutor",)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class TaskExecutor:
+    """Runs functions in the background of this process: at most once each, and known to this process's memory only.
+
+    What this process has not finished when it stops or dies is gone, and no other process can ask for it.
+
+    Args:
+        name: In statistics, events and logs.
+        max_concurrent: Most attempts at once, of all kinds together.
+        max_threads: Most of them in threads.
+        max_processes: Most of them in worker processes; None takes the number of processors.
+        max_queue: Most tasks that wait; a further one is refused with `TaskQueueFullError`.
+        aging: Seconds in the queue that are worth one level of priority, so that LOW tasks start too.
+        history: How many ended tasks can still be asked for, and for how long.
+        clock: Measures durations. Timeouts and delays stand on the event loop's own clock.
+        listeners: Told of `TaskStarted`, `TaskRetrying`, `TaskFinished` and `TaskRejected`, on the event loop.
+
+    A timeout makes a task TIMED_OUT at its deadline, whatever its function does. What becomes of the function:
+
+    - on the event loop it is cancelled, again and again until it ends;
+    - in a thread it is asked, through `anyio.from_thread.check_cancelled()`; nothing can stop a thread that does not
+      look. It keeps its slot until it returns, counts among the `zombies` of the statistics, and keeps even the
+      Python process from exiting;
+    - in a worker process it is killed. Processes are only used on request: `options(run_in="process")`.
+
+    One executor belongs to the event loop (asyncio or uvloop) it was started on, and is not used from others or from
+    threads. Leaving the `async with` block cancels what has not ended; `drain()` first where it shall end.
+
+    Raises:
+        ValueError: A limit is out of its range.
+        TypeError: A limit is not a number.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str = "tasks",
+        max_concurrent: int = 32,
+        max_threads: int = 16,
+        max_processes: int | None = None,
+        max_queue: int = 1000,
+        aging: float = 10.0,
+        history: HistoryLimits | None = None,
+        clock: Clock | None = None,
+        listeners: Iterable[Listener] = (),
+    ) -> None:
+        processes = (os.cpu_count() or 1) if max_processes is None else max_processes
+        limits = ExecutorLimits(
+            max_concurrent,
+            max_threads,
+            processes,
+            max_queue,
+            aging,
+            history if history is not None else HistoryLimits(),
+        )
+        self.name = name
+        self.node = secrets.token_hex(4)
+        """Begins the ids of this executor's tasks."""
+        self._clock = clock or SystemClock()
+        self._scheduler = Scheduler(name, limits, self._clock, listeners)
+        self._lifecycle = Lifecycle(name, self._scheduler)
+        self._plain = TaskSubmitter(self._lifecycle, self.node, TaskOptionValues())
+
+    async def start(self) -> None:
+        """Begin to take tasks, on the running event loop.
+
+        Raises:
+            ConfigurationError: It was started before, or this is not asyncio.
+        """
+        self._lifecycle.start()
+
+    async def drain(self, timeout: float | None = None) -> bool:
+        """Take no more tasks, and wait until those there are have ended.
+
+        Args:
+            timeout: Longest wait, in seconds; None waits for ever.
+
+        Returns:
+            True when all have ended. Where not, they go on until `aclose`.
+
+        Raises:
+            ConfigurationError: The executor is not started, or belongs to another event loop.
+        """
+        if timeout is not None:
+            check_seconds("timeout", timeout, zero=True)
+        return await self._lifecycle.drain(timeout)
+
+    async def aclose(self, *, grace: float = 5.0) -> None:
+        """Cancel all tasks that have not ended, and wait for their functions to stop. Closing twice is fine.
+
+        Args:
+            grace: Longest wait for functions that do not stop, in seconds. They are named in the log and left behind.
+
+        Raises:
+            ConfigurationError: The executor belongs to another event loop.
+        """
+        check_seconds("grace", grace, zero=True)
+        await self._lifecycle.close(grace)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    @overload
+    async def submit(
+        self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> TaskHandle[T]: ...
+    @overload
+    async def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[T]: ...
+    async def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> TaskHandle[Any]:
+        """Hand a function over to be run in the background, under its declared options (`task`) or the defaults.
+
+        Args:
+            fn: A function or coroutine function.
+            *args: Its positional arguments.
+            **kwargs: Its keyword arguments; all of them, options are given to `options`.
+
+        Returns:
+            The task's handle, at once.
+
+        Raises:
+            TaskQueueFullError: The queue is full; `retry_after` says when to come back.
+            ShuttingDownError: The executor is draining or closed.
+            ConfigurationError: It is not started, or belongs to another event loop.
+            TypeError: `fn` cannot be run in the way that was asked for.
+        """
+        return await self._plain.submit(fn, *args, **kwargs)
+
+    @overload
+    async def submit_many(
+        self, fn: Callable[[*Ts], Coroutine[Any, Any, T]], arguments: Iterable[tuple[*Ts]], /
+    ) -> Sequence[TaskHandle[T]]: ...
+    @overload
+    async def submit_many(
+        self, fn: Callable[[*Ts], T], arguments: Iterable[tuple[*Ts]], /
+    ) -> Sequence[TaskHandle[T]]: ...
+    async def submit_many(
+        self, fn: Callable[..., Any], arguments: Iterable[tuple[Any, ...]], /
+    ) -> Sequence[TaskHandle[Any]]:
+        """Hand over one task for each tuple of arguments, as `itertools.starmap` would call: all of them, or none.
+
+        Args:
+            fn: A function or coroutine function.
+            arguments: One tuple of positional arguments for each task.
+
+        Returns:
+            The handles, in the order of the arguments.
+
+        Raises:
+            TaskQueueFullError: The queue has no room for all.
+            ShuttingDownError: The executor is draining or closed.
+            ConfigurationError: It is not started, or belongs to another event loop.
+            TypeError: `fn` cannot be run in the way that was asked for.
+        """
+        return await self._plain.submit_many(fn, arguments)
+
+    def options(self, **values: Unpack[TaskOptionValues]) -> TaskSubmitter:
+        """Give options: `await executor.options(timeout=300.0).submit(fn, x)`.
+
+        Args:
+            **values: See `TaskOptions`. They win over those the function was declared with.
+
+        Returns:
+            What submits under them, as often as wanted.
+
+        Raises:
+            ValueError: An option is out of its range.
+            TypeError: An option is of a type that is not accepted, or unknown.
+        """
+        return TaskSubmitter(self._lifecycle, self.node, values)
+
+    def get(self, task_id: str) -> TaskRecord:
+        """A snapshot of one task.
+
+        Args:
+            task_id: Its id.
+
+        Returns:
+            How it stands, or how it ended.
+
+        Raises:
+            TaskNotFoundError: No such task is known here: never submitted, forgotten, or another process's.
+        """
+        return self._find(task_id).snapshot(self._clock.monotonic())
+
+    def list(self, status: TaskStatus | None = None, tag: Mapping[str, TagValue] | None = None) -> Sequence[TaskRecord]:
+        """Snapshots of the tasks that are known, ended ones first.
+
+        Args:
+            status: Only those in this status.
+            tag: Only those that carry all of these tags.
+
+        Returns:
+            The snapshots.
+
+        Raises:
+            TypeError: `status` is not a `TaskStatus`, or `tag` is not a mapping.
+        """
+        if not isinstance(status, TaskStatus | None):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"status is a {type(status).__name__}; accepted is a TaskStatus, or None")
+        if not isinstance(tag, Mapping | None):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"tag is a {type(tag).__name__}; accepted is a mapping of tags to values, or None")
+        now = self._clock.monotonic()
+        wanted = (tag or {}).items()
+        jobs = (*self._scheduler.history.all(now), *self._scheduler.jobs.values())
+        return [job.snapshot(now) for job in jobs if status in {None, job.status} and wanted <= dict(job.tags).items()]
+
+    async def result(self, task_id: str, timeout: float | None = None) -> Any:
+        """Wait for the end of a task; see `TaskHandle.result`, which raises the same.
+
+        Args:
+            task_id: Its id.
+            timeout: Longest wait, in seconds; None waits for ever, 0 only looks. It never cancels the task.
+
+        Returns:
+            What the function returned.
+
+        Raises:
+            TaskNotFoundError: No such task is known here.
+            TaskResultTimeoutError: The task has not ended yet; it goes on.
+        """
+        return await TaskHandle[Any](self._find(task_id), self._lifecycle).result(timeout)
+
+    async def cancel(self, task_id: str) -> bool:
+        """Cancel a task; see `TaskHandle.cancel`.
+
+        Args:
+            task_id: Its id.
+
+        Returns:
+            True when this call made the task CANCELLED, False when it had ended.
+
+        Raises:
+            TaskNotFoundError: No such task is known here.
+        """
+        return await TaskHandle[Any](self._find(task_id), self._lifecycle).cancel()
+
+    def statistics(self) -> TaskStatistics:
+        """One consistent snapshot of the whole executor."""
+        return self._scheduler.statistics()
+
+    def _find(self, task_id: str) -> Job:
+        if not isinstance(task_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"task_id is a {type(task_id).__name__}; accepted is the text that a handle's `id` gives")
+        job = self._scheduler.find(task_id)
+        if job is not None:
+            return job
+        node, separator, _ = task_id.partition("-")
+        if separator and node != self.node:
+            raise TaskNotFoundError(
+                f"task {task_id!r:.100} was not submitted here: it names executor {node!r:.40}, this is {self.node!r}, "
+                "and tasks in memory are known only to the process that took them"
+            )
+        raise TaskNotFoundError(f"task {task_id!r:.100} was never submitted, or it ended and was forgotten since")
+
+    def __repr__(self) -> str:
+        now = self.statistics()
+        return (
+            f"<TaskExecutor {self.name!r} {self._lifecycle.phase}: {now.running} running, {now.queued} queued, "
+            f"{now.zombies} zombies>"
+        )
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        lifecycle = getattr(self, "_lifecycle", None)  # absent when the constructor raised
+        if lifecycle is not None and lifecycle.left_open and not sys.is_finalizing():
+            _warn(f"task executor {self.name!r} was not closed; await its aclose()", ResourceWarning, source=self)

@@ -1,0 +1,96 @@
+"""What a submitter holds in the hand: one task, to wait for, to look at, to cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, Generic, TypeVar, cast
+
+from creatormate_resilience.exceptions import TaskResultTimeoutError
+from creatormate_resilience.tasks._job import Job
+from creatormate_resilience.tasks._lifecycle import Lifecycle
+from creatormate_resilience.tasks._options import check_seconds
+from creatormate_resilience.tasks._record import TaskProgress, TaskStatus
+
+__all__ = ("TaskHandle",)
+
+T = TypeVar("T")
+
+
+class TaskHandle(Generic[T]):
+    """A submitted task. `await handle` gives its result; dropping the handle changes nothing for the task.
+
+    It keeps the outcome for as long as it is held, also when the executor's history has forgotten the task.
+    """
+
+    __slots__ = ("_job", "_lifecycle")
+
+    def __init__(self, job: Job, lifecycle: Lifecycle) -> None:
+        self._job = job
+        self._lifecycle = lifecycle
+
+    @property
+    def id(self) -> str:
+        """Names the task, and the executor that took it."""
+        return self._job.id
+
+    @property
+    def name(self) -> str:
+        """Of the task or its function."""
+        return self._job.name
+
+    def status(self) -> TaskStatus:
+        """Where it stands."""
+        return self._job.status
+
+    def progress(self) -> TaskProgress | None:
+        """What the task said of itself last, or None."""
+        return self._job.progress
+
+    async def result(self, timeout: float | None = None) -> T:
+        """Wait for the end. Neither the wait's timeout nor its cancellation touches the task.
+
+        Args:
+            timeout: Longest wait, in seconds; None waits for ever, 0 only looks.
+
+        Returns:
+            What the function returned.
+
+        Raises:
+            TaskResultTimeoutError: The task has not ended yet; it goes on.
+            TaskTimeoutError: The task was given up at its deadline.
+            TaskCancelledError: The task was cancelled.
+            WorkerCrashedError: The task's worker process died.
+            ResilienceError: The task raised it.
+            TaskError: The task raised something else, which is the cause.
+            ConfigurationError: It was called from another event loop than the executor's.
+        """
+        if timeout is not None:
+            check_seconds("timeout", timeout, zero=True)
+        if not self._job.status.final:
+            self._lifecycle.check_loop()
+            if not await self._job.wait(timeout):
+                raise TaskResultTimeoutError(f"task {self.name} ({self.id}) has not ended within {timeout:g} s")
+        return cast("T", self._job.outcome())
+
+    async def cancel(self) -> bool:
+        """Cancel the task. A waiting one never starts; what becomes of a running one depends on its kind.
+
+        On the event loop it is cancelled until it ends. A worker process is killed. A thread cannot be stopped: it is
+        asked (`anyio.from_thread.check_cancelled`), and holds its slot until it returns.
+
+        Returns:
+            True when this call made the task CANCELLED, False when it had ended.
+
+        Raises:
+            ConfigurationError: It was called from another event loop than the executor's.
+        """
+        if self._job.status.final:
+            return False
+        self._lifecycle.check_loop()
+        return self._lifecycle.scheduler.cancel(self._job)
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self.result().__await__()
+
+    def __repr__(self) -> str:
+        return f"<TaskHandle {self.id} {self.name} {self.status().name}>"

@@ -1,0 +1,141 @@
+"""How one task is to be run: the options a caller may give, checked where they are given."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal, Protocol, TypeAlias, TypedDict, get_args
+
+__all__ = ("RetryAdvice", "RunIn", "TagValue", "TaskOptionValues", "TaskOptions", "TaskPriority")
+
+RunIn: TypeAlias = Literal["auto", "async", "thread", "process"]
+TagValue: TypeAlias = str | int | float | bool
+
+
+class TaskPriority(enum.IntEnum):
+    """Which of the waiting tasks starts first. Waiting raises a task: see `TaskExecutor`, `aging`."""
+
+    LOW = 0
+    NORMAL = 1
+    HIGH = 2
+    CRITICAL = 3
+
+
+class RetryAdvice(Protocol):
+    """What a retry policy tells the executor; `policies.Retry` does."""
+
+    @property
+    def max_attempts(self) -> int:
+        """Most attempts in all, the first one included."""
+        ...
+
+    def delay_before(self, attempt: int, error: BaseException) -> float | None:
+        """Say whether and when to try again.
+
+        Args:
+            attempt: Attempts made so far, from 1.
+            error: What the last one raised, or a `TaskTimeoutError`.
+
+        Returns:
+            Seconds to wait before the next attempt, or None to give up.
+        """
+        ...
+
+
+class TaskOptionValues(TypedDict, total=False):
+    """Keyword arguments of `TaskExecutor.options` and of `task`; see `TaskOptions`."""
+
+    name: str | None
+    priority: TaskPriority
+    timeout: float | None
+    retry: RetryAdvice | None
+    run_in: RunIn
+    tags: Mapping[str, TagValue]
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOptions:
+    """How one task is to be run.
+
+    Attributes:
+        name: Shown in records, events and errors; None takes the function's qualified name.
+        priority: Which of the waiting tasks starts first.
+        timeout: Longest run of one attempt, in seconds; None lets it run for ever. What happens then depends on the
+            kind: see `TaskExecutor`.
+        retry: Whether and when a failed or timed-out attempt is made again; None never does.
+        run_in: "async", "thread" or "process"; "auto" takes "async" for coroutine functions and "thread" for others.
+        tags: To find the task by; short texts, numbers and booleans.
+        delay: Seconds to wait before the task joins the queue.
+
+    Raises:
+        ValueError: A value is out of its range.
+        TypeError: A value is of a type that is not accepted.
+    """
+
+    name: str | None = None
+    priority: TaskPriority = TaskPriority.NORMAL
+    timeout: float | None = None
+    retry: RetryAdvice | None = None
+    run_in: RunIn = "auto"
+    tags: Mapping[str, TagValue] = field(default_factory=lambda: MappingProxyType({}))
+    delay: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        if not isinstance(self.priority, TaskPriority):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"priority is {self.priority!r}; accepted is a TaskPriority")
+        if self.timeout is not None:
+            check_seconds("timeout", self.timeout, zero=False)
+        if self.retry is not None and not callable(getattr(self.retry, "delay_before", None)):
+            raise TypeError(
+                f"retry is a {type(self.retry).__name__}; accepted is a policy with delay_before(), or None"
+            )
+        if self.run_in not in get_args(RunIn):
+            raise ValueError(f"run_in is {self.run_in!r}; accepted are {', '.join(map(repr, get_args(RunIn)))}")
+        check_seconds("delay", self.delay, zero=True)
+        object.__setattr__(self, "tags", _checked_tags(self.tags))
+
+
+def check_seconds(parameter: str, value: object, *, zero: bool) -> None:
+    """Refuse what is not a finite duration.
+
+    Args:
+        parameter: Named in the error.
+        value: What was given, in seconds.
+        zero: Whether 0 is accepted.
+
+    Raises:
+        ValueError: It is negative, NaN or infinite, or 0 where that is not accepted.
+        TypeError: It is not a number.
+    """
+    least = "0 or more" if zero else "more than 0"
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{parameter} is a {type(value).__name__}; accepted are seconds, {least}")
+    if not (math.isfinite(value) and (value > 0 or (zero and value == 0))):
+        raise ValueError(f"{parameter} is {value!r}; accepted are finite seconds, {least}")
+
+
+def check_count(parameter: str, value: object) -> None:
+    """Refuse what is not a whole number of at least 1; a `TypeError` or `ValueError` names the parameter."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{parameter} is a {type(value).__name__}; accepted is a whole number, 1 or more")
+    if value < 1:
+        raise ValueError(f"{parameter} is {value!r}; accepted is a whole number, 1 or more")
+
+
+def _check_name(name: object) -> None:
+    if name is not None and (not isinstance(name, str) or not 0 < len(name) <= 200):
+        raise ValueError(f"name is {name!r:.250}; accepted is a text of 1 to 200 characters, or None")
+
+
+def _checked_tags(tags: Mapping[str, TagValue]) -> Mapping[str, TagValue]:
+    if not isinstance(tags, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"tags is a {type(tags).__name__}; accepted is a mapping of texts to plain values")
+    for key, value in tags.items():
+        if not isinstance(key, str) or not isinstance(value, str | int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"tags[{key!r:.100}] is a {type(value).__name__}; accepted are texts, numbers and booleans")
+    return MappingProxyType(dict(tags))

@@ -1,0 +1,205 @@
+"""Tasks in worker processes: real ones, really killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from creatormate_resilience.exceptions import (
+    ConfigurationError,
+    ExternalAPIError,
+    TaskCancelledError,
+    TaskError,
+    TaskTimeoutError,
+    WorkerCrashedError,
+)
+from creatormate_resilience.tasks import TaskExecutor, TaskStatus, TaskSubmitter, current_task
+
+pytestmark = pytest.mark.anyio
+
+
+class TwoArgumentsError(Exception):
+    """Cannot be rebuilt: it asks for two arguments and keeps one."""
+
+    def __init__(self, a: str, b: str) -> None:
+        super().__init__(a + b)
+
+
+def square(n: int) -> int:
+    return n * n
+
+
+def loops_for_ever() -> None:
+    while True:
+        pass
+
+
+def waits_for(path: str, result: str) -> str:
+    deadline = time.monotonic() + 20
+    while not Path(path).exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return result
+
+
+def says_its_pid(path: str) -> None:
+    Path(path).write_text(str(os.getpid()))
+    time.sleep(30)
+
+
+def raises(kind: str) -> None:
+    if kind == "family":
+        raise ExternalAPIError("OpenAI", "down", retry_after=7.0)
+    if kind == "unpicklable":
+        raise TwoArgumentsError("a", "b")
+    raise ZeroDivisionError("by zero")
+
+
+def returns_a_lock() -> Any:
+    return threading.Lock()
+
+
+def asks_for_the_task() -> None:
+    current_task()
+
+
+async def until(condition: Any) -> None:
+    """Let the event loop turn until something holds."""
+    with anyio.fail_after(20):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+@pytest.fixture
+async def executor() -> AsyncIterator[TaskExecutor]:
+    """Two worker processes."""
+    async with TaskExecutor(max_processes=2) as executor:
+        yield executor
+
+
+@pytest.fixture
+def processes(executor: TaskExecutor) -> TaskSubmitter:
+    """Submits to them."""
+    return executor.options(run_in="process")
+
+
+async def test_a_function_runs_in_another_process(processes: TaskSubmitter) -> None:
+    """Results come back; the process is not this one and is used again."""
+    pids = [await handle for handle in await processes.submit_many(os.getpid, [()] * 4)]
+    assert os.getpid() not in pids
+    assert len(set(pids)) <= 2
+    assert await (await processes.submit(square, n=7)) == 49
+
+
+async def test_a_cpu_loop_is_killed_at_its_deadline_and_the_slot_works_on(executor: TaskExecutor) -> None:
+    """Nothing else stops such a loop; the next tasks succeed."""
+    looping = executor.options(run_in="process", timeout=0.2)
+    handles = list(await looping.submit_many(loops_for_ever, [()] * 2))
+    for handle in handles:
+        with pytest.raises(TaskTimeoutError):
+            await handle
+    await until(lambda: executor.statistics().zombies == 0)
+    assert await (await executor.options(run_in="process").submit(square, 3)) == 9
+
+
+async def test_cancelling_kills(executor: TaskExecutor, processes: TaskSubmitter, tmp_path: Path) -> None:
+    """The worker process of a cancelled task is gone, and its slot is free."""
+    file = tmp_path / "pid"
+    handle = await processes.submit(says_its_pid, str(file))
+    await until(lambda: file.exists() and file.read_text())
+    assert await handle.cancel()
+    with pytest.raises(TaskCancelledError):
+        await handle
+    await until(lambda: executor.statistics().zombies == 0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(file.read_text()), 0)
+
+
+async def test_a_killed_worker_loses_its_own_task_only(
+    executor: TaskExecutor, processes: TaskSubmitter, tmp_path: Path
+) -> None:
+    """The task is LOST, and neither its neighbour nor what comes after it notices."""
+    file, go = tmp_path / "pid", tmp_path / "go"
+    neighbour = await processes.submit(waits_for, str(go), "unharmed")
+    lost = await executor.options(run_in="process", retry=Always()).submit(says_its_pid, str(file))
+    after = await processes.submit(square, 5)
+    await until(lambda: file.exists() and file.read_text())
+    os.kill(int(file.read_text()), signal.SIGKILL)
+    with pytest.raises(WorkerCrashedError):
+        await lost
+    assert (lost.status(), executor.get(lost.id).attempts) == (TaskStatus.LOST, 1), "at most once: not retried"
+    assert await after == 25
+    go.touch()
+    assert await neighbour == "unharmed"
+
+
+class Always:
+    """Advises to try again whatever happened."""
+
+    max_attempts = 5
+
+    def delay_before(self, attempt: int, error: BaseException) -> float | None:
+        return 0.0
+
+
+async def test_giving_up_while_the_worker_starts_leaves_no_process_behind() -> None:
+    """A start is not interrupted; the worker it gives serves the next task."""
+
+    async def gives_up_early() -> int:
+        async with TaskExecutor(max_processes=2) as executor:
+            for timeout in (0.001, 0.01, 0.03):
+                hasty = executor.options(run_in="process", timeout=timeout)
+                for handle in await hasty.submit_many(loops_for_ever, [()] * 2):
+                    with pytest.raises(TaskTimeoutError):
+                        await handle
+            await until(lambda: executor.statistics().zombies == 0)
+            assert await (await executor.options(run_in="process").submit(square, 2)) == 4
+            return len(worker_processes())
+
+    before = len(worker_processes())
+    # On an event loop of its own, where no worker is ready yet.
+    workers = await asyncio.to_thread(asyncio.run, gives_up_early())
+    assert workers - before <= 2
+
+
+def worker_processes() -> list[str]:
+    """The command lines of this process's children that are anyio's workers and no zombies."""
+    tasks = Path(f"/proc/{os.getpid()}/task")
+    pids = [pid for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
+    lines = [Path(f"/proc/{pid}/cmdline").read_bytes().decode() for pid in set(pids)]
+    return [line for line in lines if "to_process" in line]
+
+
+async def test_errors_come_back_from_the_process(executor: TaskExecutor, processes: TaskSubmitter) -> None:
+    """One of the family as itself, any other as the cause, one that cannot travel described."""
+    with pytest.raises(ExternalAPIError) as known:
+        await (await processes.submit(raises, "family"))
+    assert known.value.retry_after == 7.0
+    with pytest.raises(TaskError, match="ZeroDivisionError") as other:
+        await (await processes.submit(raises, "other"))
+    assert isinstance(other.value.__cause__, ZeroDivisionError)
+    assert any("in raises" in note for note in other.value.__cause__.__notes__), "where it happened is told"
+    with pytest.raises(TaskError, match="TwoArgumentsError, which cannot be pickled") as described:
+        await (await processes.submit(raises, "unpicklable"))
+    assert "TwoArgumentsError: ab" in described.value.cause_chain[0]
+
+
+async def test_what_cannot_travel_is_a_clear_error_and_breaks_nothing(
+    executor: TaskExecutor, processes: TaskSubmitter
+) -> None:
+    """Arguments are refused at submission, a result fails its own task; the pool works on."""
+    with pytest.raises(TypeError, match="arguments that pickle takes"):
+        await processes.submit(square, threading.Lock())  # type: ignore[arg-type]
+    with pytest.raises(TaskError, match="returned a lock, which cannot be pickled"):
+        await (await processes.submit(returns_a_lock))
+    with pytest.raises(ConfigurationError, match="outside a task"):
+        await (await processes.submit(asks_for_the_task))
+    assert await (await processes.submit(square, 4)) == 16
