@@ -35,7 +35,8 @@ def describe(module: str, name: str, value: Any) -> Iterator[str]:
         yield f"{where}{signature(value)}" if callable(value) and inspect.isroutine(value) else where
         return
     bases = ", ".join(base.__name__ for base in value.__bases__ if base is not object)
-    yield f"class {where}{f'({bases})' if bases else ''}{'' if issubclass(value, Exception) else ' ' + signature(value)}"
+    made_by = "" if issubclass(value, Exception) else f" {signature(value)}"
+    yield f"class {where}({bases}){made_by}"
     for member, attribute in sorted(vars(value).items()):
         if member.startswith("_"):
             continue

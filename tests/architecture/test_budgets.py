@@ -48,17 +48,13 @@ def test_no_module_level_state():
                 and value.func.id in {"list", "dict", "set", "defaultdict", "deque", "OrderedDict", "WeakSet"}
             ):
                 found.append(f"{path}:{node.lineno}")
-    found += [
-        f"{path}:{node.lineno} global"
-        for path, t in TREES.items()
-        for node in ast.walk(t)
-        if isinstance(node, ast.Global)
-    ]
+    globals_ = [(path, n) for path, tree in TREES.items() for n in ast.walk(tree) if isinstance(n, ast.Global)]
+    found += [f"{path}:{node.lineno} global" for path, node in globals_]
     assert found == []
 
 
 def test_public_modules_have_a_tuple_of_public_names():
-    """Every module that is not private says in a tuple `__all__` what it offers, and offers nothing that is not there."""
+    """Every public module says in a tuple `__all__` what it offers, and offers nothing that is not there."""
     import importlib
 
     for path in TREES:

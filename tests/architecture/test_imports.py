@@ -58,7 +58,7 @@ class Import:
 
 
 def unit_of(path: str) -> str:
-    return path.split("/")[0].removesuffix(".py")
+    return path.split("/", maxsplit=1)[0].removesuffix(".py")
 
 
 def module_of(path: str) -> str:
