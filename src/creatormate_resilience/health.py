@@ -120,9 +120,6 @@ class HealthRegistry:
             raise ConfigurationError("timeout and cache_ttl of a health check: accepted are up to 60 and 3600 seconds")
         self._checks[name] = _Registered(check, critical, timeout, cache_ttl)
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._checks
-
     def live(self) -> HealthReport:
         """Whether the process should go on living. That this answers is the answer."""
         return HealthReport(HealthStatus.PASS)

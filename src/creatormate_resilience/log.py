@@ -16,6 +16,16 @@ _ROOT = "creatormate_resilience"
 logging.getLogger(_ROOT).addHandler(logging.NullHandler())
 
 
+def _drop_unheard(logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Where the application has set up no logging, a line costs next to nothing."""
+    heard: logging.Logger | None = logger
+    while heard is not None:
+        if any(not isinstance(handler, logging.NullHandler) for handler in heard.handlers):
+            return event
+        heard = heard.parent if heard.propagate else None
+    raise structlog.DropEvent
+
+
 def _redacted(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     kept = {key: event.pop(key) for key in ("exc_info", "stack_info") if key in event}
     return {**cast("dict[str, Any]", redact(dict(event))), **kept}
@@ -43,7 +53,7 @@ def get_logger(unit: str) -> structlog.stdlib.BoundLogger:
         "structlog.stdlib.BoundLogger",
         structlog.wrap_logger(
             logging.getLogger(f"{_ROOT}.{unit}"),
-            processors=[structlog.stdlib.filter_by_level, _redacted, _render],
+            processors=[structlog.stdlib.filter_by_level, _drop_unheard, _redacted, _render],
             wrapper_class=structlog.stdlib.BoundLogger,
             context_class=dict,
         ),

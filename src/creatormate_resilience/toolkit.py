@@ -147,8 +147,8 @@ class Resilience:
             if self._resources is not None:
                 return
             async with AsyncExitStack() as stack:
-                for part in self._parts():
-                    await _start(part, stack)
+                for part, eager in self._parts():
+                    await _start(part, stack, eager=eager)
                 self._resources = stack.pop_all()
         _current.push(self)
         self.health.started, self.health.draining = True, False
@@ -175,8 +175,8 @@ class Resilience:
         if self._resources is None:
             raise ConfigurationError("start this Resilience before its database is replaced")
         old = self._database
-        await _start(database, self._resources)
-        self._watch_database()
+        await _start(database, self._resources, eager=True)
+        self._uses_database = True
         self._database = database
         if isinstance(old, Database):
             await old.aclose()
@@ -199,10 +199,12 @@ class Resilience:
     def __repr__(self) -> str:
         return f"<Resilience {'started' if self.started else 'not started'} {self.settings!r}>"
 
-    def _parts(self) -> list[Any]:
-        database = self._database if self._uses_database else None
-        tasks = self._tasks if self.settings.enable_async_processing else None
-        return [part for part in (database, self._cache, tasks) if part is not None and not _is_missing(part)]
+    def _parts(self) -> list[tuple[Any, bool]]:
+        """What to start and close, and whether at once or only when it is first used."""
+        parts: list[tuple[Any, bool]] = [(self._database, self._uses_database), (self._cache, True)]
+        if self.settings.enable_async_processing:
+            parts.append((self._tasks, True))
+        return [(part, eager) for part, eager in parts if not _is_missing(part)]
 
     def _make_breakers(self) -> CircuitBreakerRegistry:
         enabled = self.settings.enable_circuit_breakers
@@ -240,17 +242,15 @@ class Resilience:
         return policies
 
     def _register_checks(self) -> None:
-        if self._uses_database:
-            self._watch_database()
+        if not _is_missing(self._database):
+            self.health.register("database", self._check_database, critical=True)
         if not _is_missing(self._cache):
             self.health.register("cache", self._check_cache, critical=False)
         self.health.register("breakers", self._check_breakers, critical=False, cache_ttl=0.0)
 
-    def _watch_database(self) -> None:
-        if "database" not in self.health:
-            self.health.register("database", self._check_database, critical=True)
-
     async def _check_database(self) -> CheckResult:
+        if not self._uses_database and not self.database.opened:
+            return CheckResult(HealthStatus.PASS, {"state": "unused"})
         found = await self.database.health()
         details = {"state": found.state.value, "detail": found.detail}
         return CheckResult(_DATABASE_STATUS[found.state], details)
@@ -304,8 +304,10 @@ def _is_missing(part: object) -> bool:
     return isinstance(part, MissingDependencyError)
 
 
-async def _start(part: Any, stack: AsyncExitStack) -> None:
+async def _start(part: Any, stack: AsyncExitStack, *, eager: bool) -> None:
     stack.push_async_callback(part.aclose)
+    if not eager:
+        return
     try:
         await part.start()
     except (CacheUnavailableError, DatabaseUnavailableError, DatabaseTimeoutError) as error:

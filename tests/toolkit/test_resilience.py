@@ -52,6 +52,17 @@ async def test_the_default_database_is_not_made_for_who_asks_for_none():
     assert not Path("app.db").exists()
 
 
+async def test_the_default_database_opens_at_first_use_and_is_closed_with_the_rest():
+    """Who does ask for a database gets it without a setting, and leaves nothing open."""
+    async with Resilience() as resilience:
+        async with resilience.database.begin() as session:
+            await session.execute(text("SELECT 1"))
+        assert resilience.database.opened
+        assert (await resilience.health.ready()).checks["database"].details["state"] == "up"
+    assert not resilience.database.opened
+    assert Path("app.db").exists()
+
+
 async def test_the_one_started_last_on_this_loop_is_current_until_it_is_closed():
     """Handlers and shortcuts find what the lifespan started."""
     async with Resilience() as outer:

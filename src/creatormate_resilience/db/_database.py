@@ -121,6 +121,11 @@ class Database:
         if self._owner.holds and self._url is not None:
             warnings.warn(f"{self!r} was not closed: use `async with` or aclose()", ResourceWarning, stacklevel=2)
 
+    @property
+    def opened(self) -> bool:
+        """Whether it was used or started, and not closed since."""
+        return self._owner.holds
+
     # Work -----------------------------------------------------------------------------------------------------------
     @asynccontextmanager
     async def begin(
