@@ -90,7 +90,7 @@ def group(*names: str) -> list[str]:
 def run_suite(session: nox.Session, *constraints: str) -> None:
     """Install everything and run the tests; what follows `--` goes to pytest."""
     session.install("-e", ".[all]", *group("test"), *constraints)
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "--numprocesses=logical", *session.posargs)
 
 
 @nox.session

@@ -1,0 +1,1 @@
+"""Applications built with creatormate-resilience, to run and to copy from."""
