@@ -66,13 +66,19 @@ class _Server(uvicorn.Server):
 
 
 def _listen(port: int) -> socket.socket:
+    # With the protocol named, asyncio switches Nagle's algorithm off on each connection. create_server leaves it unnamed,
+    # and then, without uvloop, every answer waits 40 ms for the client's delayed acknowledgement.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((HOST, port))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, port))
+        listener.listen()
     except (OSError, OverflowError) as error:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
         raise SystemExit(
             f"cannot listen on {HOST}:{port} ({reason}); choose another with --port, or --port 0 for any that is free"
         ) from None
+    return listener
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:

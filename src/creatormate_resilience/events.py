@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 __all__ = ("Event", "Listener", "notify")
 
@@ -40,6 +41,10 @@ def notify(listeners: Iterable[Listener], event: Event) -> None:
     """
     for listener in listeners:
         try:
-            listener(event)
+            # What a listener returns is nothing, unless somebody made it async: then it would silently never run.
+            result = cast("Callable[[Event], object]", listener)(event)
+            if inspect.iscoroutine(result):
+                result.close()
+                _log.error("a listener of %s must not be async: %r", event.source, listener)
         except Exception:  # noqa: BLE001 - whatever a listener raises must not reach the caller
             _log.exception("a listener raised on %s from %s", type(event).__name__, event.source)

@@ -35,6 +35,8 @@ class OutcomeKind(enum.Enum):
     THROTTLED = "throttled"
     """It is alive and asks us to come back later (429, or 503 with Retry-After)."""
 
+    __hash__ = object.__hash__  # members are singletons; Enum's own hash runs Python code for every counted call
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -98,7 +100,7 @@ def _classify_exception(exc: BaseException) -> OutcomeKind:
         if not isinstance(link, Exception):
             return OutcomeKind.IGNORED
         error = map_exception(link)
-        if not error.wraps_causes:
+        if error is not link or not error.wraps_causes:  # a foreign exception is what it is, whatever came before it
             return _kind(error)
     return OutcomeKind.FAILURE
 

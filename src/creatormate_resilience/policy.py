@@ -88,6 +88,8 @@ def decorate(policy: Policy, fn: Callable[P, T]) -> Callable[P, T]:
     name = getattr(fn, "__qualname__", repr(fn))
     if not callable(fn):
         raise TypeError(f"{policy!r} decorates functions; got {type(fn).__name__}")
+    if isinstance(fn, staticmethod):  # stays one, else it would be given the instance
+        return cast("Callable[P, T]", staticmethod(decorate(policy, cast("Any", fn).__func__)))
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         raise ConfigurationError(f"{policy!r} cannot run {name}: a generator's work begins after the call has ended")
     if is_async(fn):
@@ -114,6 +116,8 @@ def is_async(fn: Any) -> bool:
     """Whether calling gives an awaitable: an `async def`, also under `partial` and as `__call__` of an object."""
     while isinstance(fn, functools.partial):
         fn = fn.func
+    if isinstance(fn, type):  # calling it gives an object, whatever calling that one gives
+        return False
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
 
 

@@ -12,7 +12,7 @@ import enum
 import math
 import re
 import uuid
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -27,27 +27,31 @@ _SECRET_KEYS = re.compile(
 )
 _SECRET_KEYS_EXACT = frozenset({"pin", "otp", "pw", "auth"})
 
-# Every quantifier is bounded, so the time stays linear on hostile text; the prefilter keeps the patterns off the rest.
+_KEY = (
+    r"[A-Za-z_-]{0,20}(?:password|passwd|pwd|passphrase|secret|token|api[_-]?key|credential|signature|session"
+    r"|authorization|private[_-]?key|access[_-]?key)[A-Za-z_-]{0,20}"
+)
+
+# The time stays linear on hostile text: a quantifier after which a match can still fail is bounded, and the prefilter
+# keeps the patterns off harmless text.
 _MAYBE_SECRET = re.compile(
-    r"://|eyJ|[Bb]earer|[Bb]asic|A[KS]IA|[spr]k[-_]|gh[pousr]_|-----BEGIN|@|[?&;\s][A-Za-z_-]{1,40}=|\d{4}"
+    r"[@=]|eyJ|A[KS]IA|[spr]k[-_]|gh[pousr]_|-----BEGIN|\d{4}|[\"']\s{0,4}:|:\s{0,4}[\"']|bearer|basic", re.IGNORECASE
 )
 _SECRET_TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----.{0,8192}", re.DOTALL), REDACTED),
-    (re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]{0,30}://)[^\s/@]{0,512}@"), rf"\1{REDACTED}@"),
-    (re.compile(r"\beyJ[A-Za-z0-9_-]{5,2048}\.[A-Za-z0-9_-]{2,4096}(?:\.[A-Za-z0-9_-]{0,1024})?"), REDACTED),
-    (re.compile(r"\b([Bb]earer|[Bb]asic)[ \t]{1,8}[A-Za-z0-9._~+/=-]{4,4096}"), rf"\1 {REDACTED}"),
+    # Up to the last @, because a password may hold one, and slashes too.
+    (re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]{0,30}://)[^\s\"'<>]{0,2048}@"), rf"\1{REDACTED}@"),
+    (re.compile(r"\beyJ[A-Za-z0-9_-]{5,2048}\.[A-Za-z0-9_-]{2,}(?:\.[A-Za-z0-9_-]*)?"), REDACTED),
+    (re.compile(r"(?i)\b(bearer|basic)[ \t]{1,8}[A-Za-z0-9._~+/=-]{4,}"), rf"\1 {REDACTED}"),
     (re.compile(r"\bA[KS]IA[A-Z0-9]{12,32}\b"), REDACTED),
-    (re.compile(r"\b(?:sk|pk|rk)[-_][A-Za-z0-9_-]{8,256}"), REDACTED),
-    (re.compile(r"\bgh[pousr]_[A-Za-z0-9]{16,256}"), REDACTED),
-    (
-        re.compile(
-            r"(?i)([A-Za-z_-]{0,20}(?:password|passwd|pwd|secret|token|api_?key|credential|signature|session)[A-Za-z_-]{0,20}=)[^\s&;,\"']{1,1024}"
-        ),
-        rf"\1{REDACTED}",
-    ),
+    (re.compile(r"\b(?:sk|pk|rk)[-_][A-Za-z0-9_-]{8,}"), REDACTED),
+    (re.compile(r"\bgh[pousr]_[A-Za-z0-9]{16,}"), REDACTED),
+    (re.compile(rf"(?i)({_KEY}=)[^\s&;,\"']+"), rf"\1{REDACTED}"),
+    (re.compile(rf"(?is)({_KEY}[\"']?\s{{0,4}}[=:]\s{{0,4}})([\"'])(?:\\.|(?!\2).)+"), rf"\1\2{REDACTED}"),
+    (re.compile(rf"(?i)([\"']{_KEY}[\"']\s{{0,4}}:\s{{0,4}})[^\s,;\"'\[\]{{}}]+"), rf"\1{REDACTED}"),
     (re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,6}"), REDACTED),
 )
-_DIGITS = re.compile(r"(?<![\d.])\d(?:[ -]?\d){12,18}(?![\d.])")
+_DIGITS = re.compile(r"(?<!\d)(?<!\d\.)\d(?:[ -]?\d){12,18}(?!\.?\d)")
 
 
 def _luhn(digits: str) -> bool:
@@ -73,20 +77,38 @@ def redact_text(text: str, limit: int = 4096) -> str:
     Returns:
         The text without passwords in URLs, tokens, keys, card numbers and e-mail addresses.
     """
-    kept = text[:limit].encode("utf-8", "replace").decode("utf-8")
-    if _MAYBE_SECRET.search(kept):
+    return _cut(text, limit, _without_secrets)
+
+
+def _cut(text: str, limit: int, change: Callable[[str], str]) -> str:
+    body = text.removesuffix(TRUNCATED)  # cut before: it stays as it is, with one mark
+    kept = change(body[:limit].encode("utf-8", "replace").decode("utf-8"))
+    return kept + TRUNCATED if len(body) > limit or len(body) < len(text) else kept
+
+
+def _without_secrets(text: str) -> str:
+    if _MAYBE_SECRET.search(text):
         for pattern, replacement in _SECRET_TEXT:
-            kept = pattern.sub(replacement, kept)
-        kept = _DIGITS.sub(_card, kept)
-    return kept + TRUNCATED if len(text) > limit else kept
+            text = pattern.sub(replacement, text)
+        text = _DIGITS.sub(_card, text)
+    return text
 
 
 def redact_url(url: str) -> str:
-    """A URL without its user, password, query and fragment, for reprs and messages."""
+    """A URL without its user, password, query and fragment, for reprs and messages.
+
+    Args:
+        url: The URL, which may be malformed: a password may hold a slash or a question mark that was not encoded.
+
+    Returns:
+        Scheme, host, port and path; only the scheme where it is not certain where the password ends.
+    """
     scheme, separator, rest = url.partition("://")
-    rest = re.split(r"[?#]", rest, maxsplit=1)[0]
-    authority, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}" if separator else redact_text(url, 256)
+    before, _, after = (rest if separator else url).rpartition("@")
+    location = re.split(r"[?#]", after, maxsplit=1)[0]
+    if not separator:
+        return redact_text(location, 256)
+    return f"{scheme[:64]}://{REDACTED if re.search('[/?#]', before) else location}"
 
 
 def _is_secret_key(key: str) -> bool:
@@ -107,6 +129,12 @@ class _Walk:
         self.nodes_left -= 1
         if self.nodes_left < 0 or depth > self.redactor.max_depth:
             return TRUNCATED
+        try:
+            return self.content(value, depth)
+        except Exception:  # noqa: BLE001 - a hostile __iter__ or __str__ must not break the error path
+            return _type_name(value)
+
+    def content(self, value: object, depth: int) -> Any:
         if isinstance(value, Mapping | Set | list | tuple):
             container: _Container = value  # pyright: ignore[reportUnknownVariableType]
             return self.container(container, depth)
@@ -129,8 +157,9 @@ class _Walk:
             if self.nodes_left <= 0:
                 result[TRUNCATED] = TRUNCATED
                 break
-            name = str(_scalar(key, self.redactor))[:128]
+            name = _key_name(key, self.redactor)
             if self.redactor.secrets and _is_secret_key(name):
+                self.nodes_left -= 1
                 result[name] = REDACTED
             else:
                 result[name] = self.value(item, depth + 1)
@@ -173,10 +202,12 @@ class Redactor:
         Returns:
             JSON-safe data: no NaN, no lone surrogates, no huge integers, no cycles.
         """
-        try:
-            return _Walk(self, self.max_nodes, set()).value(value, 0)
-        except Exception:  # noqa: BLE001 - a hostile __iter__ or __str__ must not break the error path
-            return f"[{type(value).__name__}]"
+        return _Walk(self, self.max_nodes, set()).value(value, 0)
+
+
+def _key_name(key: object, redactor: Redactor) -> str:
+    name = key[:128].decode("utf-8", "replace") if isinstance(key, bytes) else _scalar(key, redactor)
+    return _text(str(name), redactor)[:128]  # as text, because that is what it will be from now on
 
 
 def _scalar(value: object, redactor: Redactor) -> Any:
@@ -191,16 +222,17 @@ def _scalar(value: object, redactor: Redactor) -> Any:
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, datetime.date | datetime.time | datetime.timedelta | decimal.Decimal | uuid.UUID):
-        return str(value)
+        return _text(str(value), redactor)
+    return _type_name(value)
+
+
+def _type_name(value: object) -> str:
     return f"[{type(value).__name__}]"
 
 
 def _text(value: str, redactor: Redactor) -> str:
     text = str.__str__(value)
-    if redactor.secrets:
-        return redact_text(text, redactor.max_text)
-    kept = text[: redactor.max_text].encode("utf-8", "replace").decode("utf-8")
-    return kept + TRUNCATED if len(text) > redactor.max_text else kept
+    return _cut(text, redactor.max_text, _without_secrets if redactor.secrets else str)
 
 
 _DEFAULT = Redactor()

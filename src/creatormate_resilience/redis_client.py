@@ -6,12 +6,13 @@ and a breaker must fail fast instead, so nothing here retries; who calls decides
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from creatormate_resilience.exceptions import ConfigurationError, MissingDependencyError
-from creatormate_resilience.redaction import redact_url
+from creatormate_resilience.redaction import redact_text, redact_url
 
 _INSTALLED = find_spec("redis") is not None
 if TYPE_CHECKING or _INSTALLED:
@@ -45,28 +46,42 @@ def open_redis(
         An asyncio client with a blocking pool that never retries by itself. Close it with `aclose()`.
 
     Raises:
-        ConfigurationError: The URL is malformed or its scheme unknown; the message shows no password.
+        ConfigurationError: The URL is malformed, its scheme or an option in it unknown, or a number out of range; the
+            message shows no password.
         MissingDependencyError: `redis` is not installed.
     """
     _check_url(url, needed_by)
+    _check_numbers(timeout, connect_timeout, max_connections)
     if not _INSTALLED:
         raise MissingDependencyError("redis", extra="redis", needed_by=needed_by)
-    for name, value in (("timeout", timeout), ("connect_timeout", connect_timeout)):
-        if not 0 < value < 3600:
-            raise ConfigurationError(f"{name} is {value!r}; accepted are seconds above 0 and below 3600")
     options: dict[str, Any] = {
         "socket_timeout": timeout,
         "socket_connect_timeout": connect_timeout,
         "retry": Retry(NoBackoff(), 0),
         "health_check_interval": 0,
     }
-    pool: BlockingConnectionPool = BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]
-        url, max_connections=max_connections, timeout=timeout, **options
-    )  # pyright: ignore[reportUnknownMemberType]
+    try:
+        pool: BlockingConnectionPool = BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]
+            url, max_connections=max_connections, timeout=timeout, **options
+        )
+        pool.connection_class(**pool.connection_kwargs)  # opens nothing; tells of options that do not exist
+    except (TypeError, ValueError) as error:
+        wrong = redact_text(str(error), 200)
+        raise ConfigurationError(f"{needed_by}: the options of {redact_url(url)!r} are wrong: {wrong}") from None
     return Redis.from_pool(pool)
 
 
+def _check_numbers(timeout: float, connect_timeout: float, max_connections: int) -> None:
+    for name, value in (("timeout", timeout), ("connect_timeout", connect_timeout)):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 3600:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"{name} is {value!r}; accepted are seconds above 0 and below 3600")
+    if isinstance(max_connections, bool) or not isinstance(max_connections, int) or max_connections < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"max_connections is {max_connections!r}; accepted are whole numbers from 1")
+
+
 def _check_url(url: str, needed_by: str) -> None:
+    if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"{needed_by}: the URL is of type {type(url).__name__}; accepted is a text")
     shown = redact_url(url)
     try:
         parts = urlsplit(url)
@@ -79,5 +94,11 @@ def _check_url(url: str, needed_by: str) -> None:
         raise ConfigurationError(
             f"{needed_by}: {shown!r} is not a Redis URL; accepted are redis://, rediss:// and unix://"
         )
-    if parts.scheme != "unix" and not parts.hostname:
+    if parts.scheme == "unix":
+        if not parts.path:
+            raise ConfigurationError(f"{needed_by}: {shown!r} names no path; accepted is unix:///path")
+        return
+    if not parts.hostname:
         raise ConfigurationError(f"{needed_by}: {shown!r} names no host; accepted is redis://host:port/db")
+    if not re.fullmatch(r"/?\d{0,9}", parts.path):
+        raise ConfigurationError(f"{needed_by}: {shown!r} names no database by number; accepted is redis://host:port/0")

@@ -31,21 +31,22 @@ async def time_limit(seconds: float, *, what: str = "the operation") -> AsyncGen
     Raises:
         OperationTimeoutError: The block was interrupted.
     """
-    with deadline_scope(seconds) as deadline:
-        if asyncio._get_running_loop() is None:
-            with anyio.move_on_after(seconds) as scope:
-                yield deadline
-            if scope.cancelled_caught:
-                raise _timed_out(what, seconds)
-            return
-        timeout = asyncio.timeout(seconds)
-        try:
+    if asyncio._get_running_loop() is None:
+        scope = anyio.move_on_after(seconds)
+        with deadline_scope(seconds, struck=lambda: scope.cancel_called) as deadline, scope:
+            yield deadline
+        if scope.cancelled_caught:
+            raise _timed_out(what, seconds)
+        return
+    timeout = asyncio.timeout(seconds)
+    try:
+        with deadline_scope(seconds, struck=timeout.expired) as deadline:
             async with timeout:
                 yield deadline
-        except TimeoutError as error:
-            if timeout.expired():
-                raise _timed_out(what, seconds) from error
-            raise
+    except TimeoutError as error:
+        if timeout.expired():
+            raise _timed_out(what, seconds) from error
+        raise
 
 
 def _timed_out(what: str, seconds: float) -> OperationTimeoutError:

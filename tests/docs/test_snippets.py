@@ -19,7 +19,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-SNIPPET = re.compile(r"^```python[^\n]*\n(?P<shown>.*?)^```|^<!-- hidden\n(?P<hidden>.*?)^-->", re.MULTILINE | re.DOTALL)
+SNIPPET = re.compile(
+    r"^```python[^\n]*\n(?P<shown>.*?)^```|^<!-- hidden\n(?P<hidden>.*?)^-->", re.MULTILINE | re.DOTALL
+)
 
 
 def snippets(page: Path) -> Iterator[CodeType]:
@@ -35,7 +37,7 @@ async def run_page(page: Path) -> int:
     names: dict[str, Any] = {"__name__": "snippet"}
     count = 0
     for code in snippets(page):
-        outcome = eval(code, names)  # noqa: S307 - our own documentation
+        outcome = eval(code, names)
         if inspect.isawaitable(outcome):
             await outcome
         count += 1
@@ -62,11 +64,13 @@ def test_snippets_run_on_embedded_defaults(page: Path) -> None:
 def is_async_safe(page: Path) -> bool:
     """Run a page that brings its own event loop (the README) outside of ours; say whether it did."""
     codes = list(snippets(page))
-    if any(code.co_flags & inspect.CO_COROUTINE for code in codes) or "asyncio.run" not in page.read_text(encoding="utf-8"):
+    if any(code.co_flags & inspect.CO_COROUTINE for code in codes) or "asyncio.run" not in page.read_text(
+        encoding="utf-8"
+    ):
         return False
     names: dict[str, Any] = {"__name__": "snippet"}
     for code in codes:
-        exec(code, names)  # noqa: S102 - our own documentation
+        exec(code, names)
     return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import random
 import threading
 from collections.abc import Awaitable, Callable, Iterable
@@ -11,14 +12,14 @@ from typing import Any, ParamSpec, TypeVar
 from creatormate_resilience.breaker._config import CircuitBreakerConfig
 from creatormate_resilience.breaker._events import BreakerStateChanged, CallRejected
 from creatormate_resilience.breaker._machine import BreakerState, Machine, Transition
-from creatormate_resilience.breaker._permit import Guard, Permit
+from creatormate_resilience.breaker._permit import Guard, Permit, timeout_refusal
 from creatormate_resilience.breaker._statistics import BreakerStatistics, Totals
+from creatormate_resilience.breaker._verdict import judge
 from creatormate_resilience.breaker._wrapping import wrap
 from creatormate_resilience.clock import Clock, SystemClock
-from creatormate_resilience.deadline import current_deadline
 from creatormate_resilience.events import Event, Listener, notify
 from creatormate_resilience.exceptions import CircuitOpenError, ConfigurationError
-from creatormate_resilience.outcome import Outcome, OutcomeKind, classify
+from creatormate_resilience.outcome import Outcome, OutcomeKind
 from creatormate_resilience.policy import refuse_awaitable
 from creatormate_resilience.redaction import redact_text
 from creatormate_resilience.time_limit import time_limit
@@ -27,6 +28,8 @@ __all__ = ("CircuitBreaker",)
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_SUCCESS = OutcomeKind.SUCCESS
+_FAILURE = OutcomeKind.FAILURE
 
 
 class CircuitBreaker:
@@ -39,7 +42,7 @@ class CircuitBreaker:
         listeners: Told of `BreakerStateChanged` and `CallRejected`, in the caller's thread or task.
         initial_state: CLOSED, or METRICS_ONLY for a safe roll-out, or any other.
         lenient_timeout: With True a `timeout` in the configuration does not apply to sync functions, instead of being
-            refused; for configurations that come from outside the code.
+            refused; for configurations that come from outside the code. `async_only` says whether sync is refused.
 
     One breaker serves threads, tasks and several event loops at once. As a decorator it takes `def`, `async def`,
     generators and async generators; a stream's outcome is known at its end. Closing a stream early counts as nothing.
@@ -57,16 +60,20 @@ class CircuitBreaker:
     ) -> None:
         if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(f"name is {name!r}; accepted is a text that is not empty")
+        if config is not None and not isinstance(config, CircuitBreakerConfig):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(
+                f"config is {config!r}; accepted is a CircuitBreakerConfig, which has `from_mapping` for plain data"
+            )
         self.name = name
         self.config = config or CircuitBreakerConfig()
-        self.lenient_timeout = lenient_timeout
+        self.async_only = self.config.timeout is not None and not lenient_timeout
         self._clock = clock or SystemClock()
         self._listeners = tuple(listeners)
         self._lock = threading.Lock()
         self._totals = Totals()
         self._machine = Machine(
             self.config,
-            initial=initial_state,
+            initial=_as_state(initial_state),
             now=self._clock.monotonic(),
             jitter=random.random,
         )
@@ -90,8 +97,11 @@ class CircuitBreaker:
 
         Raises:
             CircuitOpenError: The circuit is open.
+            ConfigurationError: The breaker has a `timeout`, which could not be kept.
             TypeError: The function returned an awaitable; use `acall`.
         """
+        if self.async_only:
+            raise timeout_refusal(self.name, fn)
         permit = self.acquire()
         try:
             result = fn(*args, **kwargs)
@@ -144,7 +154,8 @@ class CircuitBreaker:
             era = self._machine.era
             self._totals.rejected += number is None
             retry_after = 0.0 if number is not None else self._machine.retry_after(now)
-        self._announce(transition)
+        if transition is not None:
+            self._announce(transition)
         if number is not None:
             return Permit(self, era, number, now)
         self._notify(CallRejected(self.name, retry_after))
@@ -155,29 +166,24 @@ class CircuitBreaker:
         now = self._clock.monotonic()
         elapsed = now - permit.started
         slow = self.config.slow_call_duration is not None and elapsed >= self.config.slow_call_duration
-        kind = OutcomeKind.IGNORED if ignore else self._judge(Outcome(result, exception, elapsed), slow=slow)
+        if ignore:
+            kind = OutcomeKind.IGNORED
+        elif exception is None and self.config.classify is None:
+            kind = _SUCCESS
+        else:
+            kind = judge(self.name, self.config, Outcome(result, exception, elapsed), slow=slow)
         transition = None
         with self._lock:
             self._totals.kinds[kind] += 1
             self._totals.slow += slow
-            if kind is OutcomeKind.FAILURE:
+            if kind is _FAILURE:
                 self._totals.last_failure = _describe(exception)
             if permit.era is self._machine.era:
                 transition = self._machine.settle(permit.number, kind, now, slow=slow)
             else:
                 self._totals.late += 1
-        self._announce(transition)
-
-    def _judge(self, outcome: Outcome, *, slow: bool) -> OutcomeKind:
-        error, config = outcome.exception, self.config
-        if error is not None and not isinstance(error, Exception):
-            return OutcomeKind.FAILURE if slow or _own_deadline_expired() else OutcomeKind.IGNORED
-        if error is not None:
-            if isinstance(error, config.ignore):
-                return OutcomeKind.IGNORED
-            if config.record != (Exception,):
-                return OutcomeKind.FAILURE if isinstance(error, config.record) else OutcomeKind.SUCCESS
-        return (config.classify or classify)(outcome)
+        if transition is not None:
+            self._announce(transition)
 
     @property
     def state(self) -> BreakerState:
@@ -194,7 +200,7 @@ class CircuitBreaker:
             return BreakerStatistics(
                 name=self.name,
                 state=era.state,
-                time_in_state=now - era.began,
+                time_in_state=max(0.0, now - era.began),
                 retry_after=self._machine.retry_after(now) if refuses else None,
                 successes=totals.kinds[OutcomeKind.SUCCESS],
                 failures=totals.kinds[OutcomeKind.FAILURE],
@@ -233,7 +239,8 @@ class CircuitBreaker:
         Args:
             retry_after: For how many seconds; None for the configured time.
         """
-        if retry_after is not None and not 0 < retry_after < float("inf"):
+        known = retry_after is None or (isinstance(retry_after, int | float) and not isinstance(retry_after, bool))  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not known or (retry_after is not None and not 0 < retry_after < math.inf):
             raise ValueError(f"retry_after is {retry_after!r}; accepted are finite seconds above 0")
         self._move(BreakerState.OPEN, retry_after)
 
@@ -242,8 +249,8 @@ class CircuitBreaker:
             transition = self._machine.move(state, self._clock.monotonic(), wait=wait)
         self._announce(transition)
 
-    def _announce(self, transition: Transition | None) -> None:
-        if transition is not None and self._listeners:
+    def _announce(self, transition: Transition) -> None:
+        if self._listeners:
             last_failure = self._totals.last_failure
             self._notify(
                 BreakerStateChanged(self.name, transition.old, transition.new, transition.number, last_failure)
@@ -260,9 +267,12 @@ class CircuitBreaker:
         return f"<CircuitBreaker {self.name!r} {seen.state}: {rate}{wait}>"
 
 
-def _own_deadline_expired() -> bool:
-    deadline = current_deadline()
-    return deadline is not None and not deadline.received and deadline.expired
+def _as_state(state: BreakerState) -> BreakerState:
+    try:
+        return BreakerState(state)
+    except ValueError:
+        accepted = ", ".join(BreakerState)
+        raise ConfigurationError(f"initial_state is {state!r}; accepted are {accepted}") from None
 
 
 def _describe(exception: BaseException | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -14,10 +14,12 @@ __all__ = ("CircuitBreakerConfig", "CountWindow", "TimeWindow")
 
 
 _DEFAULT_PROBES = 3
+_LARGEST = sys.float_info.max
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # Compared, because math.isfinite raises on an int that is too large for a float.
+    return isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST <= value <= _LARGEST
 
 
 def _seconds(name: str, value: Any) -> None:
@@ -84,10 +86,12 @@ class CircuitBreakerConfig:
         half_open_max_concurrent: Probes under way at once.
         half_open_max_wait: Seconds after which a probe without an outcome fails the recovery. None: the time the
             circuit was open, or `timeout` plus a second where that is longer.
-        timeout: Seconds an async call may take; longer is a failure. None sets no limit.
-        record: Exceptions that count as failures. Left as it is, the classifier decides.
+        timeout: Seconds an async call may take; longer is a failure. In an async stream it is the longest wait for an
+            item. None sets no limit.
+        record: Exceptions that count as failures; other failures then count as successes, and refusals of ours as
+            nothing all the same. Left as it is, the classifier decides.
         ignore: Exceptions that count as nothing.
-        classify: Replaces the default classifier, `outcome.classify`.
+        classify: Replaces the default classifier, `outcome.classify`; where it raises, the default decides.
     """
 
     failure_threshold: int | None = None
@@ -116,12 +120,18 @@ class CircuitBreakerConfig:
                 _seconds(name, getattr(self, name))
         for name in ("record", "ignore"):
             _types(name, getattr(self, name))
+        if not self.record:
+            raise ConfigurationError("record is (); accepted is a tuple of at least one exception type")
+        if self.classify is not None and not callable(self.classify):
+            raise ConfigurationError(f"classify is {self.classify!r}; accepted is a function of an Outcome")
 
     def _check_thresholds(self) -> None:
         if self.failure_threshold is not None:
             _whole("failure_threshold", self.failure_threshold, 1, 1_000_000)
         _share("failure_rate_threshold", self.failure_rate_threshold, above_zero=True)
         _whole("minimum_calls", self.minimum_calls, 1, 1_000_000)
+        if not isinstance(self.window, CountWindow | TimeWindow):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"window is {self.window!r}; accepted is TimeWindow(seconds) or CountWindow(size)")
         if isinstance(self.window, CountWindow) and self.minimum_calls > self.window.size:
             raise ConfigurationError(
                 f"minimum_calls is {self.minimum_calls}; accepted is at most the window's size, {self.window.size}"

@@ -11,7 +11,7 @@ from creatormate_resilience.breaker._machine import Era
 from creatormate_resilience.exceptions import ConfigurationError
 from creatormate_resilience.time_limit import time_limit
 
-__all__ = ("Guard", "Permit")
+__all__ = ("Guard", "Permit", "timeout_refusal")
 
 
 class Issuer(Protocol):
@@ -19,10 +19,18 @@ class Issuer(Protocol):
 
     name: str
     config: CircuitBreakerConfig
-    lenient_timeout: bool
+    async_only: bool
 
     def acquire(self) -> Permit: ...
     def settle(self, permit: Permit, result: Any, exception: BaseException | None, *, ignore: bool = False) -> None: ...
+
+
+def timeout_refusal(breaker: str, fn: object) -> ConfigurationError:
+    """What a breaker with a timeout says to sync code."""
+    name = getattr(fn, "__qualname__", repr(fn))
+    return ConfigurationError(
+        f"timeout of breaker {breaker!r} cannot interrupt {name}, which is not async; leave timeout out for it"
+    )
 
 
 class Permit:
@@ -69,7 +77,7 @@ class Guard:
         self._limit: AbstractAsyncContextManager[object] | None = None
 
     def __enter__(self) -> None:
-        if self._breaker.config.timeout is not None and not self._breaker.lenient_timeout:
+        if self._breaker.async_only:
             raise ConfigurationError(
                 f"timeout of breaker {self._breaker.name!r} cannot interrupt a sync block; use `async with`"
             )

@@ -41,7 +41,7 @@ class CircuitBreakerRegistry:
         initial_state: BreakerState = BreakerState.CLOSED,
         max_keyed: int = 1000,
     ) -> None:
-        if max_keyed < 1:
+        if isinstance(max_keyed, bool) or not isinstance(max_keyed, int) or max_keyed < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(f"max_keyed is {max_keyed!r}; accepted are whole numbers from 1")
         self._configs = {name: _as_config(name, config) for name, config in (configs or {}).items()}
         self._declared: dict[str, CircuitBreakerConfig] = {}
@@ -86,7 +86,8 @@ class CircuitBreakerRegistry:
             if name in self._configs:
                 return
             declared = self._declared.get(name)
-            made = self._breakers.get(name)
+            keyed = self._keyed.get(name, OrderedDict[str, CircuitBreaker]())
+            made = self._breakers.get(name) or next(iter(keyed.values()), None)
             if (declared or config) != config or (declared is None and made is not None and made.config != config):
                 raise ConfigurationError(
                     f"circuit breaker {name!r} is declared twice with different configurations; "
@@ -104,7 +105,8 @@ class CircuitBreakerRegistry:
             return iter([*self._breakers.values(), *keyed])
 
     def __len__(self) -> int:
-        return len(self._breakers) + sum(map(len, self._keyed.values()))
+        with self._lock:
+            return len(self._breakers) + sum(map(len, self._keyed.values()))
 
     def __contains__(self, name: object) -> bool:
         return name in self._breakers

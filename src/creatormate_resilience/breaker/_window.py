@@ -21,11 +21,17 @@ class Tally:
     failures: int = 0
     slow: int = 0
 
-    def add(self, other: Tally, sign: int = 1) -> None:
-        """Add another tally, or take it away."""
-        self.calls += sign * other.calls
-        self.failures += sign * other.failures
-        self.slow += sign * other.slow
+    def count(self, *, failed: bool, slow: bool) -> None:
+        """Add one call."""
+        self.calls += 1
+        self.failures += failed
+        self.slow += slow
+
+    def take_away(self, other: Tally) -> None:
+        """Forget the calls of another tally."""
+        self.calls -= other.calls
+        self.failures -= other.failures
+        self.slow -= other.slow
 
     @property
     def failure_rate(self) -> float:
@@ -54,15 +60,14 @@ class _LastCalls:
     __slots__ = ("_calls", "_sum")
 
     def __init__(self, size: int) -> None:
-        self._calls: deque[Tally] = deque(maxlen=size)
+        self._calls: deque[tuple[bool, bool]] = deque(maxlen=size)
         self._sum = Tally()
 
     def record(self, now: float, *, failed: bool, slow: bool) -> None:  # noqa: ARG002 - part of the protocol
         if len(self._calls) == self._calls.maxlen:
-            self._sum.add(self._calls[0], -1)
-        call = Tally(1, int(failed), int(slow))
-        self._calls.append(call)
-        self._sum.add(call)
+            self._sum.take_away(Tally(1, *self._calls[0]))
+        self._calls.append((failed, slow))
+        self._sum.count(failed=failed, slow=slow)
 
     def tally(self, now: float) -> Tally:  # noqa: ARG002 - part of the protocol
         return Tally(self._sum.calls, self._sum.failures, self._sum.slow)
@@ -80,9 +85,8 @@ class _LastSeconds:
         index = self._forget(now)
         if not self._slices or self._slices[-1][0] != index:
             self._slices.append((index, Tally()))
-        call = Tally(1, int(failed), int(slow))
-        self._slices[-1][1].add(call)
-        self._sum.add(call)
+        self._slices[-1][1].count(failed=failed, slow=slow)
+        self._sum.count(failed=failed, slow=slow)
 
     def tally(self, now: float) -> Tally:
         self._forget(now)
@@ -90,8 +94,10 @@ class _LastSeconds:
 
     def _forget(self, now: float) -> int:
         index = int(now // self._slice_length)
+        if self._slices:  # threads may read the clock in one order and get here in another
+            index = max(index, self._slices[-1][0])
         while self._slices and self._slices[0][0] <= index - _SLICES:
-            self._sum.add(self._slices.popleft()[1], -1)
+            self._sum.take_away(self._slices.popleft()[1])
         return index
 
 

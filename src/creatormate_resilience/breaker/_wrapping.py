@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import aclosing
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
-from creatormate_resilience.breaker._permit import Issuer
-from creatormate_resilience.exceptions import ConfigurationError
+from creatormate_resilience.breaker._permit import Issuer, timeout_refusal
 from creatormate_resilience.log import get_logger
 from creatormate_resilience.policy import is_async
+from creatormate_resilience.time_limit import time_limit
 
 __all__ = ("wrap",)
 
@@ -32,6 +33,8 @@ def wrap(breaker: Caller, fn: Callable[P, T]) -> Callable[P, T]:
     if not callable(fn):
         raise TypeError(f"breaker {breaker.name!r} decorates functions; got {type(fn).__name__}")
     function: Any = fn
+    if isinstance(fn, staticmethod):  # stays one, else it would be given the instance
+        return cast("Callable[P, T]", staticmethod(wrap(breaker, function.__func__)))
     if inspect.isasyncgenfunction(fn):
         return cast("Callable[P, T]", _async_stream(breaker, function))
     if is_async(fn):
@@ -43,14 +46,11 @@ def wrap(breaker: Caller, fn: Callable[P, T]) -> Callable[P, T]:
 
 
 def _check_timeout(breaker: Issuer, fn: Callable[..., Any]) -> None:
-    if breaker.config.timeout is None:
-        return
-    name = getattr(fn, "__qualname__", repr(fn))
-    if not breaker.lenient_timeout:
-        raise ConfigurationError(
-            f"timeout of breaker {breaker.name!r} cannot interrupt {name}, which is not async; leave timeout out for it"
-        )
-    _log.warning("timeout does not apply to a function that is not async", breaker=breaker.name, function=name)
+    if breaker.async_only:
+        raise timeout_refusal(breaker.name, fn)
+    if breaker.config.timeout is not None:
+        name = getattr(fn, "__qualname__", repr(fn))
+        _log.warning("timeout does not apply to a function that is not async", breaker=breaker.name, function=name)
 
 
 def _sync(breaker: Caller, fn: Callable[P, T]) -> Callable[P, T]:
@@ -87,24 +87,40 @@ def _stream(breaker: Issuer, fn: Callable[P, Generator[Any, Any, T]]) -> Callabl
     return protected
 
 
-def _async_stream(
-    breaker: Issuer, fn: Callable[P, AsyncGenerator[Any, None]]
-) -> Callable[P, AsyncGenerator[Any, None]]:
+def _async_stream(breaker: Issuer, fn: Callable[P, AsyncGenerator[Any, Any]]) -> Callable[P, AsyncGenerator[Any, Any]]:
     @functools.wraps(fn)
-    async def protected(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[Any, None]:
+    async def protected(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[Any, Any]:
         permit = breaker.acquire()
-        stream = fn(*args, **kwargs)
         try:
-            async for item in stream:
-                yield item
+            async with aclosing(fn(*args, **kwargs)) as stream:
+                step = stream.__anext__()
+                while True:
+                    try:
+                        item = await _within_timeout(breaker, step)
+                    except StopAsyncIteration:
+                        break
+                    # What `yield from` does for generators: the inner one hears what is sent and thrown.
+                    try:
+                        sent = yield item
+                    except GeneratorExit:
+                        raise
+                    except BaseException as thrown:  # noqa: BLE001 - the inner generator answers
+                        step = stream.athrow(thrown)
+                    else:
+                        step = stream.asend(sent)
         except GeneratorExit:
             permit.release()
             raise
         except BaseException as error:
             permit.failure(error)
             raise
-        finally:
-            await stream.aclose()
         permit.success()
 
     return protected
+
+
+async def _within_timeout(breaker: Issuer, step: Awaitable[T]) -> T:
+    if breaker.config.timeout is None:
+        return await step
+    async with time_limit(breaker.config.timeout, what=f"an item of a stream through breaker {breaker.name!r}"):
+        return await step

@@ -7,29 +7,29 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, cast
 
+from creatormate_resilience.exceptions._database import from_database
 from creatormate_resilience.exceptions._problem import parse_retry_after
 from creatormate_resilience.exceptions._request import (
-    AlreadyExistsError,
     AuthenticationError,
     AuthorizationError,
     ClientDisconnectedError,
     ConcurrencyLimitError,
     ConflictError,
+    GoneError,
     InputValidationError,
+    MethodNotAllowedError,
     NotFoundError,
+    PayloadTooLargeError,
     RateLimitExceededError,
     RequestError,
+    StaleVersionError,
+    UnsupportedMediaTypeError,
 )
 from creatormate_resilience.exceptions._resource import (
     CacheError,
     CacheUnavailableError,
-    DatabaseError,
-    DatabaseTimeoutError,
-    DatabaseUnavailableError,
-    DataIntegrityError,
     LockNotAcquiredError,
     PoolExhaustedError,
-    TransactionConflictError,
 )
 from creatormate_resilience.exceptions._root import ResilienceError
 from creatormate_resilience.exceptions._service import (
@@ -63,18 +63,27 @@ def map_exception(exc: BaseException) -> ResilienceError:
         The error, with `exc` as its cause; `InternalError` where nothing better is known.
     """
     leaf = _single_leaf(exc)
-    return known_mapping(leaf) or InternalError(type(leaf).__name__).with_cause(leaf)
+    known = known_mapping(leaf)
+    return InternalError(type(leaf).__name__).with_cause(leaf) if known is None else known
 
 
 def known_mapping(exc: BaseException) -> ResilienceError | None:
     """Like `map_exception`, but None for an exception that no rule knows."""
+    exc = _single_leaf(exc)
     if isinstance(exc, ResilienceError):
         return exc
     for cls in type(exc).__mro__:
         rule = _RULES.get(f"{cls.__module__}.{cls.__qualname__}")
         if rule is not None:
-            return rule(exc).with_cause(exc)
+            return _apply(rule, exc)
     return None
+
+
+def _apply(rule: Rule, exc: BaseException) -> ResilienceError | None:
+    try:
+        return rule(exc).with_cause(exc)
+    except Exception:  # noqa: BLE001 - a foreign exception's text and attributes may raise anything; then it is unknown
+        return None
 
 
 def _single_leaf(exc: BaseException) -> BaseException:
@@ -93,13 +102,18 @@ def upstream_error(
 
     Args:
         service: Name of the upstream.
-        status: Its HTTP status, 400 or above.
+        status: Its HTTP status, 400 to 599.
         retry_after: Its Retry-After header, as received.
         detail: For operators.
 
     Returns:
         401 and 403 are our credentials' fault, 429 our rate's, 408 and 504 time, other 4xx our request's, 5xx theirs.
+
+    Raises:
+        ValueError: The status is no failure.
     """
+    if not 400 <= status < 600:
+        raise ValueError(f"status is {status!r}; accepted are 400 to 599")
     wait = None if retry_after is None else parse_retry_after(retry_after, now=time.time())
     if status in {401, 403}:
         return ExternalAPIAuthError(service, detail)
@@ -134,15 +148,20 @@ def _package(exc: BaseException) -> str:
 def _from_response(exc: BaseException) -> ResilienceError:
     response: Any = getattr(exc, "response", None)
     status = getattr(exc, "status_code", None) or getattr(exc, "status", None) or getattr(response, "status_code", None)
-    headers: Any = getattr(exc, "headers", None) or getattr(response, "headers", None) or {}
-    if not isinstance(status, int) or status < 400:
-        return ExternalAPIError(_package(exc), _message(exc))
-    return upstream_error(_package(exc), status, retry_after=headers.get("retry-after"), detail=_message(exc))
+    headers: Any = getattr(exc, "headers", None) or getattr(response, "headers", None)
+    wait = headers.get("retry-after") if isinstance(headers, Mapping) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+    if isinstance(status, int) and 400 <= status < 600:
+        return upstream_error(_package(exc), status, retry_after=wait, detail=_message(exc))  # pyright: ignore[reportUnknownArgumentType]
+    # A redirect nobody followed, or an answer that is not what was asked for: the next one will be the same.
+    cls = ExternalAPIProtocolError if isinstance(status, int) else ExternalAPIError
+    return cls(_package(exc), _message(exc))
 
 
 _HTTP_STATUS: Mapping[int, Callable[[str], ResilienceError]] = MappingProxyType({
-    401: AuthenticationError, 403: AuthorizationError, 404: NotFoundError, 409: ConflictError,
-    422: InputValidationError, 429: RateLimitExceededError, 503: ServiceUnavailableError,
+    401: AuthenticationError, 403: AuthorizationError, 404: NotFoundError, 405: MethodNotAllowedError,
+    409: ConflictError, 410: GoneError, 412: StaleVersionError, 413: PayloadTooLargeError,
+    415: UnsupportedMediaTypeError, 422: InputValidationError, 429: RateLimitExceededError,
+    503: ServiceUnavailableError, 504: OperationTimeoutError,
 })  # fmt: skip
 
 
@@ -150,45 +169,6 @@ def _from_framework(exc: BaseException) -> ResilienceError:
     status = getattr(exc, "status_code", 500)
     cls = _HTTP_STATUS.get(status) or (RequestError if 400 <= status < 500 else InternalError)
     return cls(_message(exc))
-
-
-_SQLSTATE: Mapping[str, Callable[[str], ResilienceError]] = MappingProxyType({
-    "23505": AlreadyExistsError, "23": DataIntegrityError, "40001": TransactionConflictError,
-    "40P01": TransactionConflictError, "55P03": TransactionConflictError, "57014": DatabaseTimeoutError,
-    "53": DatabaseUnavailableError, "57P": DatabaseUnavailableError, "08": DatabaseUnavailableError,
-    "25006": DatabaseUnavailableError, "28": ConfigurationError, "3D": ConfigurationError,
-})  # fmt: skip
-
-
-def sqlstate_error(sqlstate: str, detail: str) -> ResilienceError:
-    """The error that a SQLSTATE means: the whole code decides, else its class."""
-    for length in (5, 3, 2):
-        if cls := _SQLSTATE.get(sqlstate[:length]):
-            return cls(detail)
-    return DatabaseError(detail)
-
-
-def _from_database(exc: BaseException) -> ResilienceError:
-    origin: Any = getattr(exc, "orig", None) or exc
-    # SQLAlchemy prints SQL and parameters; the driver's own first line is what an operator needs.
-    detail = f"{type(origin).__name__}: {str(origin).partition(chr(10))[0]}"[:512]
-    sqlstate = getattr(origin, "sqlstate", None)
-    if isinstance(sqlstate, str):
-        return sqlstate_error(sqlstate, detail)
-    if getattr(exc, "connection_invalidated", False):
-        return DatabaseUnavailableError(detail)
-    return _from_sqlite(origin, detail)
-
-
-def _from_sqlite(origin: Any, detail: str) -> ResilienceError:
-    name = str(getattr(origin, "sqlite_errorname", "") or "")
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return TransactionConflictError(detail)
-    if name.startswith(("SQLITE_CANTOPEN", "SQLITE_IOERR", "SQLITE_FULL", "SQLITE_READONLY")):
-        return DatabaseUnavailableError(detail)
-    if name in {"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"}:
-        return AlreadyExistsError(detail)
-    return DataIntegrityError(detail) if name.startswith("SQLITE_CONSTRAINT") else DatabaseError(detail)
 
 
 def _httpx(package: str) -> dict[str, Rule]:
@@ -208,24 +188,36 @@ def _httpx(package: str) -> dict[str, Rule]:
 
 _RULES: Mapping[str, Rule] = MappingProxyType({
     "builtins.TimeoutError": _plainly(OperationTimeoutError),
+    "trio.TooSlowError": _plainly(OperationTimeoutError),
     "builtins.ConnectionError": _upstream(ExternalAPIUnavailableError),
     "socket.gaierror": _upstream(ExternalAPIUnavailableError),
     "ssl.SSLError": _upstream(ExternalAPIUnavailableError),
     "json.decoder.JSONDecodeError": _upstream(ExternalAPIProtocolError),
     **_httpx("httpx"),
     **_httpx("httpx2"),
+    "requests.exceptions.ConnectTimeout": _upstream(ExternalAPITimeoutError),
     "requests.exceptions.Timeout": _upstream(ExternalAPITimeoutError),
     "requests.exceptions.ConnectionError": _upstream(ExternalAPIUnavailableError),
     "requests.exceptions.HTTPError": _from_response,
+    "requests.exceptions.ChunkedEncodingError": _upstream(ExternalAPIProtocolError),
+    "requests.exceptions.ContentDecodingError": _upstream(ExternalAPIProtocolError),
+    "requests.exceptions.InvalidJSONError": _upstream(ExternalAPIProtocolError),
+    "requests.exceptions.TooManyRedirects": _upstream(ExternalAPIProtocolError),
+    "requests.exceptions.MissingSchema": _plainly(ConfigurationError),
+    "requests.exceptions.InvalidSchema": _plainly(ConfigurationError),
+    "requests.exceptions.InvalidURL": _plainly(ConfigurationError),
+    "requests.exceptions.RequestException": _upstream(ExternalAPIError),
     "aiohttp.client_exceptions.ServerTimeoutError": _upstream(ExternalAPITimeoutError),
     "aiohttp.client_exceptions.ClientResponseError": _from_response,
     "aiohttp.client_exceptions.ClientPayloadError": _upstream(ExternalAPIProtocolError),
     "aiohttp.client_exceptions.ClientConnectionError": _upstream(ExternalAPIUnavailableError),
+    "aiohttp.client_exceptions.InvalidURL": _plainly(ConfigurationError),
     "openai.APITimeoutError": _upstream(ExternalAPITimeoutError),
     "openai.APIConnectionError": _upstream(ExternalAPIUnavailableError),
     "openai.APIResponseValidationError": _upstream(ExternalAPIProtocolError),
     "openai.APIStatusError": _from_response,
     "redis.exceptions.AuthenticationError": _plainly(ConfigurationError),
+    "redis.exceptions.AuthorizationError": _plainly(ConfigurationError),
     "redis.exceptions.NoPermissionError": _plainly(ConfigurationError),
     "redis.exceptions.MaxConnectionsError": _plainly(PoolExhaustedError),
     "redis.exceptions.ConnectionError": _plainly(CacheUnavailableError),
@@ -237,12 +229,19 @@ _RULES: Mapping[str, Rule] = MappingProxyType({
     "redis.exceptions.LockError": _plainly(LockNotAcquiredError),
     "redis.exceptions.RedisError": _plainly(CacheError),
     "sqlalchemy.exc.TimeoutError": _plainly(PoolExhaustedError),
-    "sqlalchemy.exc.DBAPIError": _from_database,
-    "asyncpg.exceptions._base.PostgresError": _from_database,
-    "sqlite3.Error": _from_database,
+    "sqlalchemy.exc.DBAPIError": from_database,
+    "asyncpg.exceptions._base.PostgresError": from_database,
+    "psycopg.Error": from_database,
+    "sqlite3.Error": from_database,
     "starlette.exceptions.HTTPException": _from_framework,
     "starlette.requests.ClientDisconnect": _plainly(ClientDisconnectedError),
     "fastapi.exceptions.RequestValidationError": _plainly(InputValidationError),
+    # Files that are missing or forbidden are a fault of the installation; waiting does not bring them.
+    "builtins.FileNotFoundError": _plainly(InternalError),
+    "builtins.FileExistsError": _plainly(InternalError),
+    "builtins.IsADirectoryError": _plainly(InternalError),
+    "builtins.NotADirectoryError": _plainly(InternalError),
+    "builtins.PermissionError": _plainly(InternalError),
     "builtins.OSError": _plainly(ServiceUnavailableError),
 })  # fmt: skip
 

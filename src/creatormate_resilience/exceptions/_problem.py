@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -11,7 +13,7 @@ from typing import Any, ClassVar, Protocol, cast
 from creatormate_resilience.exceptions._vocabulary import ErrorCategory
 from creatormate_resilience.redaction import plain
 
-__all__ = ("parse_retry_after", "read_problem", "render_problem")
+__all__ = ("parse_retry_after", "read_problem", "render_problem", "time_from")
 
 _MEMBERS = 32
 
@@ -41,21 +43,22 @@ def render_problem(
     error: Renderable, *, type_base_uri: str | None, domain: str | None, request_id: str | None
 ) -> dict[str, Any]:
     """The document of an error; see `ResilienceError.to_problem`."""
+    error_id = str(plain(error.error_id))
     document: dict[str, Any] = {
         "type": "about:blank" if type_base_uri is None else type_base_uri + error.code.lower().replace("_", "-"),
         "title": _phrase(error.status_code),
         "status": error.status_code,
-        "detail": plain(error.user_message),
-        "instance": f"urn:uuid:{error.error_id}",
+        "detail": str(plain(error.user_message)),
+        "instance": f"urn:uuid:{error_id}",
         "code": error.code,
         "category": str(error.category),
-        "retryable": error.retryable,
-        "error_id": error.error_id,
+        "retryable": bool(error.retryable),
+        "error_id": error_id,
     }
     optional = {
-        "retry_after": plain(error.retry_after),
-        "domain": domain,
-        "request_id": request_id,
+        "retry_after": time_from(error.retry_after),
+        "domain": plain(domain),
+        "request_id": plain(request_id),
         "context": plain(error.public) or None,
         "errors": plain(error.errors) or None,
     }
@@ -76,7 +79,7 @@ def read_problem(document: Mapping[str, Any], *, trusted_domain: str | None) -> 
         "public": cast("Mapping[str, Any]", context) if isinstance(context, dict) else None,
         "errors": _mappings(errors),
         "retryable": retryable if isinstance(retryable, bool) else None,
-        "retry_after": _seconds(document.get("retry_after")),
+        "retry_after": time_from(document.get("retry_after"), longest=3600.0),
         "error_id": _text(document.get("error_id")),
     }
 
@@ -100,7 +103,8 @@ def parse_retry_after(value: object, *, now: float, longest: float = 3600.0) -> 
 
 def _http_date(text: str, now: float, longest: float) -> float | None:
     try:
-        moment = parsedate_to_datetime(text).timestamp()
+        date = parsedate_to_datetime(text)
+        moment = (date if date.tzinfo else date.replace(tzinfo=datetime.UTC)).timestamp()  # an HTTP date is in GMT
     except (TypeError, ValueError, OverflowError):
         return None
     return min(max(0.0, moment - now), longest)
@@ -121,7 +125,8 @@ def _text(value: object) -> str | None:
     return value[:2048] if isinstance(value, str) else None
 
 
-def _seconds(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+def time_from(value: object, *, longest: float = sys.float_info.max) -> float | None:
+    """Seconds within 0 and `longest`, or None where the value is no finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -math.inf < value < math.inf:
         return None
-    return min(max(0.0, float(value)), 3600.0)
+    return float(min(max(0, value), longest))  # clamped first: a large int does not fit into a float

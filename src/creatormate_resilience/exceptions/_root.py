@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Self, TypeAlias, TypedDict, Unpack
+from typing import Any, ClassVar, NamedTuple, Self, TypedDict, Unpack
 
-from creatormate_resilience.exceptions._problem import read_problem, render_problem
+from creatormate_resilience.exceptions._problem import read_problem, render_problem, time_from
 from creatormate_resilience.exceptions._vocabulary import ErrorCategory, Severity
 from creatormate_resilience.redaction import redact, redact_text
 
@@ -15,7 +15,14 @@ __all__ = ("ErrorOptions", "ResilienceError", "exception_chain")
 
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{1,61}[A-Z0-9]")  # google.rpc.ErrorInfo.reason
 _CHAIN_LIMIT = 10
-_RetryAdvice: TypeAlias = tuple[bool, float | None]
+
+
+class _RetryAdvice(NamedTuple):
+    retryable: bool
+    stated: float | None
+    """Seconds that the raiser or an upstream named."""
+    default: float | None
+    """Seconds that a class names where nobody did."""
 
 
 class ErrorOptions(TypedDict, total=False):
@@ -31,6 +38,9 @@ class ErrorOptions(TypedDict, total=False):
     error_id: str | None
 
 
+_OPTIONS = frozenset(ErrorOptions.__annotations__)
+
+
 def exception_chain(exc: BaseException) -> Iterator[BaseException]:
     """The causes of an exception, nearest first, without the exception itself; cycles and long chains end.
 
@@ -43,7 +53,9 @@ def exception_chain(exc: BaseException) -> Iterator[BaseException]:
     seen = {id(exc)}
     current = exc
     for _ in range(_CHAIN_LIMIT):
-        cause = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+        cause = current.__cause__
+        if cause is None and not current.__suppress_context__:
+            cause = current.__context__
         if cause is None or id(cause) in seen:
             return
         seen.add(id(cause))
@@ -65,7 +77,8 @@ class ResilienceError(Exception):
         public: For API clients; an explicit allowlist that is sent in responses.
         errors: For API clients; field errors, each `{"pointer": "#/age", "code": ..., "detail": ...}`, without input.
         retryable: Whether trying again may help. Left out, the class and the cause decide.
-        retry_after: Seconds to wait before trying again. Left out, the cause and the class decide.
+        retry_after: Seconds to wait before trying again; what is no finite time counts as left out. Left out, the cause
+            and the class decide.
         headers: Response headers that belong to this error.
         error_id: Left out, one is made when first asked for.
 
@@ -86,6 +99,9 @@ class ResilienceError(Exception):
     """The mapped form of a foreign cause, or None. `_mapping`, which knows all types, puts its function here."""
 
     def __init__(self, detail: str | None = None, **options: Unpack[ErrorOptions]) -> None:
+        if unknown := options.keys() - _OPTIONS:
+            names, accepted = (", ".join(map(repr, sorted(names))) for names in (unknown, _OPTIONS))
+            raise TypeError(f"{type(self).__name__} got the unknown option {names}; accepted are {accepted}")
         super().__init__(detail)
         self.detail = detail
         self.user_message = options.get("user_message") or self.default_user_message
@@ -94,7 +110,7 @@ class ResilienceError(Exception):
         self.errors = tuple(options.get("errors") or ())
         self.headers = dict(options.get("headers") or {})
         self._retryable = options.get("retryable")
-        self._retry_after = options.get("retry_after")
+        self._retry_after = time_from(options.get("retry_after"))
         self._error_id = options.get("error_id")
         self._frozen_chain: tuple[str, ...] | None = None
 
@@ -121,7 +137,7 @@ class ResilienceError(Exception):
             yield from child.all_types()
 
     def __str__(self) -> str:
-        return self.user_message if self.detail is None else str(self.detail)
+        return str(self.user_message) if self.detail is None else _printed(self.detail)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.code}: {redact_text(str(self), 200)}>"
@@ -136,17 +152,26 @@ class ResilienceError(Exception):
     @property
     def retryable(self) -> bool:
         """Whether trying again may help. Advice about the error, not permission: is the operation idempotent?"""
-        return self._retry_advice()[0]
+        return self._retry_advice().retryable
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds to wait before trying again, where known."""
-        return self._retry_advice()[1]
+        """Seconds to wait before trying again, where known; for the client that gets this error."""
+        advice = self._retry_advice()
+        return advice.default if advice.stated is None else advice.stated
+
+    @property
+    def stated_retry_after(self) -> float | None:
+        """`retry_after` where the raiser or an upstream named it; None where it would be a class's default."""
+        return self._retry_advice().stated
 
     def _retry_advice(self) -> _RetryAdvice:
         family: list[ResilienceError] = [self]
         advice: _RetryAdvice | None = None
         for cause in exception_chain(self):  # ends on cycles, so this does too
+            # What merely was being handled means something to a wrapper only; a definite error speaks for itself.
+            if cause is not family[-1].__cause__ and not family[-1].wraps_causes:
+                break
             if not isinstance(cause, ResilienceError):
                 mapped = ResilienceError.advise(cause)
                 advice = None if mapped is None else mapped._own_advice(None)
@@ -158,13 +183,13 @@ class ResilienceError(Exception):
         return advice
 
     def _own_advice(self, cause: _RetryAdvice | None) -> _RetryAdvice:
-        retryable, retry_after = self._retryable, self._retry_after
-        listens = self.default_retryable or self.wraps_causes
-        if retryable is None:
-            retryable = self.default_retryable if cause is None else cause[0] and listens
-        if retry_after is None and cause is not None and listens:
-            retry_after = cause[1]
-        return retryable, self.default_retry_after if retry_after is None else retry_after
+        own = _RetryAdvice(self.default_retryable, None, self.default_retry_after)
+        if cause is not None and (self.default_retryable or self.wraps_causes):
+            default = own.default if cause.default is None else cause.default
+            own = _RetryAdvice(cause.retryable, cause.stated, default)
+        retryable = own.retryable if self._retryable is None else self._retryable
+        stated = own.stated if self._retry_after is None else self._retry_after
+        return _RetryAdvice(retryable, stated, own.default)
 
     @property
     def cause_chain(self) -> tuple[str, ...]:
@@ -176,10 +201,18 @@ class ResilienceError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         state = dict(self.__dict__)
         state.update(context=redact(self.context), public=redact(self.public), errors=redact(self.errors))
-        state.update(_error_id=self.error_id, _frozen_chain=self.cause_chain)
+        state.update(_error_id=self.error_id, _frozen_chain=self.cause_chain, detail=_portable(self.detail))
         state.update(_retryable=self.retryable, _retry_after=self.retry_after)
-        cause = self.__cause__ if isinstance(self.__cause__, ResilienceError) else None
-        return _rebuild, (type(self), self.args, state, cause)
+        state["__cause__"] = self.__cause__ if isinstance(self.__cause__, ResilienceError) else None
+        return _rebuild, (type(self), tuple(map(_portable, self.args))), state
+
+    def __setstate__(self, state: dict[str, Any] | None, /) -> None:
+        fields = dict(state or {})
+        cause = fields.pop("__cause__", None)
+        self.__dict__.update(fields)
+        self.errors = tuple(self.errors)
+        if cause is not None:
+            self.__cause__ = cause
 
     def to_problem(
         self, *, type_base_uri: str | None = None, domain: str | None = None, request_id: str | None = None
@@ -222,15 +255,10 @@ class ResilienceError(Exception):
         return self
 
 
-def _rebuild(
-    cls: type[ResilienceError], args: tuple[Any, ...], state: dict[str, Any], cause: BaseException | None
-) -> Any:
+def _rebuild(cls: type[ResilienceError], args: tuple[Any, ...]) -> ResilienceError:
     # __init__ is not called: subclasses may ask for arguments that are not known here.
     error = cls.__new__(cls, *args)
     error.args = args
-    error.__dict__.update(state)
-    error.errors = tuple(error.errors)
-    error.__cause__ = cause
     return error
 
 
@@ -238,9 +266,16 @@ def _name(cls: type[object]) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _describe(exc: BaseException) -> str:
+def _printed(value: object) -> str:
     try:
-        message = redact_text(str(exc), 500)
-    except Exception as error:  # noqa: BLE001 - a foreign __str__ may raise anything; the chain must still be told
-        message = f"[__str__ raised {type(error).__name__}]"
-    return f"{_name(type(exc))}: {message}"
+        return str(value)
+    except Exception as error:  # noqa: BLE001 - a foreign __str__ may raise anything; the rest must still be told
+        return f"[__str__ raised {type(error).__name__}]"
+
+
+def _portable(value: object) -> object:
+    return value if value is None or isinstance(value, str | int | float) else _printed(value)
+
+
+def _describe(exc: BaseException) -> str:
+    return f"{_name(type(exc))}: {redact_text(_printed(exc), 500)}"

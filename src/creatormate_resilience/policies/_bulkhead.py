@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
 import sys
 import threading
@@ -15,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 import anyio
 
 from creatormate_resilience.exceptions import ConcurrencyLimitError, ConfigurationError
-from creatormate_resilience.policy import decorate
+from creatormate_resilience.policy import decorate, refuse_awaitable
 
 __all__ = ("Bulkhead", "BulkheadStatistics")
 
@@ -38,6 +39,8 @@ class BulkheadStatistics:
 class _Waiter:
     wake: Callable[[], object]
     admitted: bool = False
+    gone: bool = False
+    """Its event loop is closed: the place it was given went on to the next."""
 
 
 class Bulkhead:
@@ -58,7 +61,8 @@ class Bulkhead:
         for field, value, least in (("max_concurrent", max_concurrent, 1), ("max_queue", max_queue, 0)):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise ConfigurationError(f"{field} is {value!r}; accepted are whole numbers from {least}")
-        if max_wait is not None and not 0 <= max_wait < math.inf:
+        known = max_wait is None or (isinstance(max_wait, int | float) and not isinstance(max_wait, bool))  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not known or (max_wait is not None and not 0 <= max_wait < math.inf):
             raise ConfigurationError(f"max_wait is {max_wait!r}; accepted are finite seconds from 0, or None")
         self.name = name
         self._max_concurrent = max_concurrent
@@ -78,9 +82,13 @@ class Bulkhead:
 
         Raises:
             ConcurrencyLimitError: There is no place, and none to wait in, or the wait was too long.
+            TypeError: The function returned an awaitable; use `acall`.
         """
         with self.guard():
-            return fn(*args, **kwargs)
+            result = fn(*args, **kwargs)
+        if inspect.isawaitable(result):
+            refuse_awaitable(result, fn)
+        return result
 
     async def acall(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an async function when there is a place; see `call`."""
@@ -90,13 +98,8 @@ class Bulkhead:
     @contextmanager
     def guard(self) -> Generator[None]:
         """A place for a sync block: `with bulkhead.guard():`."""
-        event = threading.Event()
-        waiter = self._enter(event.set)
-        if waiter is not None:
-            try:
-                event.wait(self._max_wait)
-            finally:
-                self._stop_waiting(waiter)
+        if not self._try_enter():
+            self._wait()
         try:
             yield
         finally:
@@ -105,16 +108,8 @@ class Bulkhead:
     @asynccontextmanager
     async def aguard(self) -> AsyncGenerator[None]:
         """A place for an async block: `async with bulkhead.aguard():`."""
-        event = anyio.Event()
-        waiter = self._enter(_waker(event.set))
-        if waiter is not None:
-            try:
-                with anyio.move_on_after(self._max_wait):
-                    await event.wait()
-            except BaseException:
-                self._give_up(waiter)
-                raise
-            self._stop_waiting(waiter)
+        if not self._try_enter():
+            await self._await()
         try:
             yield
         finally:
@@ -127,9 +122,41 @@ class Bulkhead:
                 self._running, len(self._waiters), self._rejected, self._max_concurrent, self._max_queue
             )
 
-    def _enter(self, wake: Callable[[], object]) -> _Waiter | None:
+    def _wait(self) -> None:
+        event = threading.Event()
+        waiter = self._queue_up(event.set)
+        if waiter is None:
+            return
+        try:
+            event.wait(self._max_wait)
+        except BaseException:
+            self._give_up(waiter)
+            raise
+        self._stop_waiting(waiter)
+
+    async def _await(self) -> None:
+        event = anyio.Event()
+        waiter = self._queue_up(_waker(event.set))
+        if waiter is None:
+            return
+        try:
+            with anyio.move_on_after(self._max_wait):
+                await event.wait()
+        except BaseException:
+            self._give_up(waiter)
+            raise
+        self._stop_waiting(waiter)
+
+    def _try_enter(self) -> bool:
         with self._lock:
-            if self._running < self._max_concurrent:
+            if self._running >= self._max_concurrent:
+                return False
+            self._running += 1
+            return True
+
+    def _queue_up(self, wake: Callable[[], object]) -> _Waiter | None:
+        with self._lock:
+            if self._running < self._max_concurrent:  # somebody left since `_try_enter`
                 self._running += 1
                 return None
             if len(self._waiters) < self._max_queue:
@@ -149,6 +176,8 @@ class Bulkhead:
 
     def _give_up(self, waiter: _Waiter) -> None:
         with self._lock:
+            if waiter.gone:
+                return
             if not waiter.admitted:
                 self._waiters.remove(waiter)
                 return
@@ -165,6 +194,7 @@ class Bulkhead:
             try:
                 waiter.wake()
             except RuntimeError:  # its event loop has been closed and nobody is left to take the place
+                waiter.gone = True
                 continue
             return
 

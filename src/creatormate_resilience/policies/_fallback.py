@@ -8,7 +8,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from creatormate_resilience.exceptions import map_exception
 from creatormate_resilience.outcome import On, Outcome, OutcomeKind, classify, predicate
-from creatormate_resilience.policy import decorate
+from creatormate_resilience.policy import decorate, refuse_awaitable
 
 __all__ = ("Fallback",)
 
@@ -35,13 +35,23 @@ class Fallback(Generic[F]):
         return decorate(self, fn)
 
     def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a sync function; its substitute where it failed."""
+        """Run a sync function; its substitute where it failed.
+
+        Raises:
+            TypeError: The function or the substitute is async; use `acall`.
+        """
         try:
-            return fn(*args, **kwargs)
+            result = fn(*args, **kwargs)
         except Exception as error:
             if not self._handles(error):
                 raise
-            return cast("T", self._give(error))
+            given = self._give(error)
+            if inspect.isawaitable(given):
+                refuse_awaitable(given, cast("Callable[..., Any]", self._substitute))
+            return cast("T", given)
+        if inspect.isawaitable(result):
+            refuse_awaitable(result, fn)
+        return result
 
     async def acall(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an async function; its substitute where it failed."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from itertools import pairwise
 from typing import ParamSpec, TypeVar
 
 from creatormate_resilience.exceptions import ConfigurationError
 from creatormate_resilience.policies._timeout import Timeout
-from creatormate_resilience.policy import Policy, compose, decorate
+from creatormate_resilience.policy import Composed, Policy, compose, decorate
 
 __all__ = ("Pipeline",)
 
@@ -29,10 +29,13 @@ class Pipeline:
     """
 
     def __init__(self, name: str, *policies: Policy) -> None:
+        if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"name is {name!r}; accepted is a text that is not empty")
         if not policies:
             raise ConfigurationError(f"pipeline {name!r} has no policies; name at least one")
         for policy in policies:
-            if not (callable(getattr(policy, "call", None)) and callable(getattr(policy, "acall", None))):
+            usable = callable(getattr(policy, "call", None)) and callable(getattr(policy, "acall", None))
+            if isinstance(policy, type) or not usable:
                 raise ConfigurationError(f"pipeline {name!r}: {policy!r} is not a policy; it needs `call` and `acall`")
         _check_timeouts(name, policies)
         self.name = name
@@ -64,9 +67,16 @@ class Pipeline:
         return f"<Pipeline {self.name!r}: {' > '.join(map(repr, self.policies))}>"
 
 
+def _timeouts(policies: tuple[Policy, ...]) -> Iterator[float]:
+    for policy in policies:
+        if isinstance(policy, Timeout):
+            yield policy.seconds
+        elif isinstance(policy, Pipeline | Composed):
+            yield from _timeouts(policy.policies)
+
+
 def _check_timeouts(name: str, policies: tuple[Policy, ...]) -> None:
-    timeouts = [policy.seconds for policy in policies if isinstance(policy, Timeout)]
-    for outer, inner in pairwise(timeouts):
+    for outer, inner in pairwise(_timeouts(policies)):
         if outer < inner:
             raise ConfigurationError(
                 f"pipeline {name!r}: the outer timeout of {outer:g} s strikes before the inner one of {inner:g} s can; "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import math
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
@@ -43,7 +44,8 @@ class Retry:
 
     Args:
         max_attempts: Attempts in all, the first included.
-        wait: Seconds between attempts; see `exponential` and `constant`. An error's own `retry_after` may lengthen it.
+        wait: Seconds between attempts; see `exponential` and `constant`. A wait that the error was given, such as an
+            upstream's Retry-After, lengthens it; what its class would tell a client does not.
         retry_on: Exception types, or a predicate. None: what the classifier calls a failure and the error itself (see
             `map_exception`) calls retryable. Refusals of ours, such as an open circuit, only where a deadline is
             known and their wait fits into it.
@@ -71,8 +73,15 @@ class Retry:
     ) -> None:
         if isinstance(max_attempts, bool) or not isinstance(max_attempts, int) or not 1 <= max_attempts <= 1000:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(f"max_attempts is {max_attempts!r}; accepted are whole numbers from 1 to 1000")
-        if not 0 <= max_retry_after < float("inf"):
+        number = isinstance(max_retry_after, int | float) and not isinstance(max_retry_after, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not number or not 0 <= max_retry_after < math.inf:
             raise ConfigurationError(f"max_retry_after is {max_retry_after!r}; accepted are finite seconds from 0")
+        if wait is not None and not callable(wait):
+            raise ConfigurationError(
+                f"wait is {wait!r}; accepted is a function of attempts and a random number, such as constant(0.5)"
+            )
+        if not callable(classify):
+            raise ConfigurationError(f"classify is {classify!r}; accepted is a function of an Outcome")
         self.max_attempts = max_attempts
         self.name = name
         self._wait = wait or exponential()
@@ -94,19 +103,23 @@ class Retry:
         """
         if attempt >= self.max_attempts or not isinstance(error, Exception):
             return None
-        advised = map_exception(error).retry_after or 0.0
-        left = remaining_time()
-        if advised > self._max_retry_after or not self._is_retryable(error, has_deadline=left is not None):
+        if not self._is_retryable(error):
             return None
-        delay = max(advised, self._wait(attempt, random.random()))  # noqa: S311 - jitter needs no secrecy
+        stated = map_exception(error).stated_retry_after or 0.0
+        if stated > self._max_retry_after:
+            return None
+        wait = self._wait(attempt, random.random())  # noqa: S311 - jitter needs no secrecy
+        delay = max(stated, wait if wait > 0 else 0.0)
+        left = remaining_time()
         return None if left is not None and delay >= left else delay
 
-    def _is_retryable(self, error: Exception, *, has_deadline: bool) -> bool:
+    def _is_retryable(self, error: Exception) -> bool:
         if self._retry_on is not None:
             return bool(self._retry_on(error))
         kind = self._classify(Outcome(exception=error))
-        refused = kind is OutcomeKind.IGNORED
-        return kind is not OutcomeKind.SUCCESS and map_exception(error).retryable and (has_deadline or not refused)
+        if kind is OutcomeKind.SUCCESS or not map_exception(error).retryable:
+            return False
+        return kind is not OutcomeKind.IGNORED or remaining_time() is not None
 
     def __call__(self, fn: Callable[P, T], /) -> Callable[P, T]:
         """Retry a function: `@Retry(3)`; keeps its kind and signature."""
@@ -116,20 +129,23 @@ class Retry:
         """Run a sync function, again where that may help.
 
         Raises:
-            RetriesExhaustedError: All attempts failed; the cause is the last failure. A failure that is not retried
-                is raised as it is.
+            RetriesExhaustedError: All attempts failed; the cause is the last failure. A failure that is not worth a
+                retry, or has no time for one, is raised as it is.
         """
         attempt = 0
         while True:
             attempt += 1
             try:
                 result = fn(*args, **kwargs)
-            except Exception as error:  # noqa: BLE001 - raised again, or retried
-                self._clock.sleep(self._next(attempt, error))
+            except Exception as error:
+                delay = self._next(attempt, error)
+                if delay is None:
+                    raise
             else:
                 if inspect.isawaitable(result):
                     refuse_awaitable(result, fn)
                 return result
+            self._clock.sleep(delay)
 
     async def acall(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an async function, again where that may help; see `call`."""
@@ -138,43 +154,68 @@ class Retry:
             attempt += 1
             try:
                 return await fn(*args, **kwargs)
-            except Exception as error:  # noqa: BLE001 - raised again, or retried
+            except Exception as error:
                 delay = self._next(attempt, error)
+                if delay is None:
+                    raise
             await self._clock.asleep(delay)
 
-    def __iter__(self) -> Generator[Attempt]:
+    def __iter__(self) -> Iterator[Attempt]:
         """Attempts for a block: `for attempt in retry:` with `with attempt:` around what may fail."""
-        attempt = Attempt(self, 1)
-        while True:
-            yield attempt
-            if attempt.delay is None:
-                return
-            self._clock.sleep(attempt.delay)
-            attempt = Attempt(self, attempt.number + 1)
+        return _Attempts(self, self._clock)
 
-    async def __aiter__(self) -> AsyncGenerator[Attempt]:
+    def __aiter__(self) -> AsyncIterator[Attempt]:
         """Attempts for a block: `async for attempt in retry:` with `async with attempt:` around what may fail."""
-        attempt = Attempt(self, 1)
-        while True:
-            yield attempt
-            if attempt.delay is None:
-                return
-            await self._clock.asleep(attempt.delay)
-            attempt = Attempt(self, attempt.number + 1)
+        return _Attempts(self, self._clock)
 
-    def _next(self, attempt: int, error: Exception) -> float:
+    def _next(self, attempt: int, error: Exception) -> float | None:
         delay = self.delay_before(attempt, error)
         if delay is None:
-            if attempt >= self.max_attempts > 1:
+            if attempt >= self.max_attempts > 1 and self._is_retryable(error):
                 wait = map_exception(error).retry_after
                 raise RetriesExhaustedError(f"gave up after {attempt} attempts", retry_after=wait) from error
-            raise error
+            return None
         if self._listeners:
             notify(self._listeners, RetryScheduled(self.name, attempt, delay, type(error).__name__))
         return delay
 
     def __repr__(self) -> str:
         return f"Retry(max_attempts={self.max_attempts}, wait={self._wait!r})"
+
+
+class _Attempts:
+    """Iterates over attempts. A class and not a generator, because leaving the loop early is the normal way out."""
+
+    __slots__ = ("_clock", "_last", "_retry")
+
+    def __init__(self, retry: Retry, clock: Clock) -> None:
+        self._retry = retry
+        self._clock = clock
+        self._last: Attempt | None = None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Attempt:
+        if self._last is not None:
+            if self._last.delay is None:
+                raise StopIteration
+            self._clock.sleep(self._last.delay)
+        return self._begin()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Attempt:
+        if self._last is not None:
+            if self._last.delay is None:
+                raise StopAsyncIteration
+            await self._clock.asleep(self._last.delay)
+        return self._begin()
+
+    def _begin(self) -> Attempt:
+        self._last = Attempt(self._retry, 1 if self._last is None else self._last.number + 1)
+        return self._last
 
 
 class Attempt:
@@ -196,7 +237,7 @@ class Attempt:
         if not isinstance(error, Exception):
             return False
         self.delay = self._retry._next(self.number, error)  # pyright: ignore[reportPrivateUsage]
-        return True
+        return self.delay is not None
 
     async def __aenter__(self) -> Self:
         return self

@@ -40,11 +40,10 @@ class Exponential:
                 raise ConfigurationError(f"{name} of the wait is {value!r}; accepted is {least} to {most}")
 
     def __call__(self, attempts: int, random: float) -> float:
-        exponent = min(attempts - 1, 1000)
         try:
-            grown = self.base * math.pow(self.factor, exponent)
+            grown = self.base * math.pow(self.factor, attempts - 1)
         except OverflowError:
-            grown = self.max
+            grown = self.max if self.base else 0.0
         return min(grown, self.max) * (1 - self.jitter * random)
 
 
@@ -55,4 +54,4 @@ def exponential(base: float = 0.1, *, max: float = 10.0, factor: float = 2.0, ji
 
 def constant(seconds: float) -> Exponential:
     """The same wait before every attempt, in seconds."""
-    return Exponential(seconds, max=max(seconds, 0), factor=1.0, jitter=0.0)
+    return Exponential(seconds, max=86400.0, factor=1.0, jitter=0.0)

@@ -1,0 +1,138 @@
+"""Making an error, reading it, printing it."""
+
+from __future__ import annotations
+
+import pytest
+
+from creatormate_resilience.exceptions import (
+    CircuitOpenError,
+    ExternalAPIError,
+    MissingDependencyError,
+    NotFoundError,
+    ResilienceError,
+)
+
+
+class Unprintable:
+    """Fails whoever prints it."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text for you")
+
+    __repr__ = __str__
+
+
+def test_what_was_given_can_be_read(error_type, make_error):
+    """Every option is kept; what was left out has its default."""
+    error = make_error(
+        error_type,
+        "why",
+        user_message="Sorry.",
+        context={"order": 7},
+        public={"limit": 3},
+        errors=[{"pointer": "#/age"}],
+        headers={"Allow": "GET"},
+        retryable=True,
+        retry_after=2.5,
+        error_id="id-1",
+    )
+    assert (error.user_message, error.context, error.public) == ("Sorry.", {"order": 7}, {"limit": 3})
+    assert (error.errors, error.headers) == (({"pointer": "#/age"},), {"Allow": "GET"})
+    assert (error.retryable, error.retry_after, error.error_id) == (True, 2.5, "id-1")
+    assert isinstance(str(error), str)
+
+
+def test_without_arguments_the_class_speaks():
+    """The text of an error without detail is the class's message for users."""
+    error = NotFoundError()
+    assert str(error) == error.user_message == NotFoundError.default_user_message
+
+
+def test_an_unknown_option_is_refused(error_type, make_error):
+    """A misspelt option is an error at the call, not a silent nothing."""
+    with pytest.raises(TypeError, match="retry_afer"):
+        make_error(error_type, "why", retry_afer=3)
+
+
+def test_the_id_is_made_once():
+    """An error has one id, another error another."""
+    error = ResilienceError()
+    assert error.error_id == error.error_id != ResilienceError().error_id
+
+
+@pytest.mark.parametrize("wait", [float("nan"), float("inf"), -float("inf"), "5", True])
+def test_a_wait_that_is_no_time_counts_as_unknown(wait):
+    """`retry_after` is computed in error paths; nonsense there must reach no sleep and no header."""
+    assert NotFoundError("x", retry_after=wait).retry_after is None
+
+
+def test_a_negative_wait_is_none_at_all():
+    """A moment that has passed means: now."""
+    assert NotFoundError("x", retry_after=-3.0).retry_after == 0.0
+
+
+def test_an_error_can_be_printed_whatever_its_detail_is():
+    """`str` and `repr` of an error never raise, as they run in the error path."""
+    error = ExternalAPIError("OpenAI", Unprintable())  # type: ignore[arg-type]
+    assert "OpenAI" in str(error)
+    assert "UPSTREAM_ERROR" in repr(error)
+
+
+def test_a_repr_shows_no_secret():
+    """The repr is redacted, as it lands in logs."""
+    assert "hunter2" not in repr(ResilienceError("postgresql://app:hunter2@db/x refused"))
+
+
+def test_a_circuit_open_error_tells_who_and_when():
+    """The text names the breaker, the wait and the last failure; `retry_after` is always a number."""
+    error = CircuitOpenError("openai", 12.0, "TimeoutError: read")
+    assert "openai" in str(error)
+    assert "12 s" in str(error)
+    assert "TimeoutError: read" in str(error)
+    assert isinstance(CircuitOpenError("openai").retry_after, float)
+
+
+def test_a_missing_dependency_says_what_to_run():
+    """The message is the command that helps."""
+    error = MissingDependencyError("redis", extra="redis", needed_by="the cache")
+    assert 'pip install "creatormate-resilience[redis]"' in str(error)
+
+
+def test_the_cause_chain_is_redacted_and_ends():
+    """Causes are told by dotted type and redacted message; a cycle and an unprintable cause end no report."""
+    first, second, third = ValueError("redis://:hunter2@h/0"), KeyError("k"), Exception(Unprintable())
+    first.__cause__, second.__cause__, third.__cause__ = second, third, first
+    chain = ResilienceError("x").with_cause(first).cause_chain
+    kinds = [line.partition(":")[0] for line in chain]
+    assert kinds == ["builtins.ValueError", "builtins.KeyError", "builtins.Exception"]
+    assert "hunter2" not in "".join(chain)
+    assert "__str__ raised" in chain[2]
+
+
+def test_the_cause_chain_is_bounded():
+    """Of a thousand causes ten are told."""
+    error = cause = ResilienceError("x")
+    for number in range(1000):
+        cause.__cause__ = ValueError(str(number))
+        cause = cause.__cause__
+    assert len(error.cause_chain) == 10
+
+
+def test_a_suppressed_context_is_not_told():
+    """`raise ... from None` hides what was being handled."""
+    with pytest.raises(ResilienceError) as caught:
+        try:
+            raise ValueError("hidden")
+        except ValueError:
+            raise ResilienceError("x") from None
+    assert caught.value.cause_chain == ()
+
+
+def test_a_falsy_exception_is_a_cause_too():
+    """An exception class with a length of nought is still what happened."""
+
+    class EmptyError(Exception):
+        def __len__(self) -> int:
+            return 0
+
+    assert len(ResilienceError("x").with_cause(EmptyError()).cause_chain) == 1
