@@ -66,8 +66,8 @@ class _Server(uvicorn.Server):
 
 
 def _listen(port: int) -> socket.socket:
-    # With the protocol named, asyncio switches Nagle's algorithm off on each connection. create_server leaves it unnamed,
-    # and then, without uvloop, every answer waits 40 ms for the client's delayed acknowledgement.
+    # With the protocol named, asyncio switches Nagle's algorithm off on each connection. create_server leaves it
+    # unnamed, and then, without uvloop, every answer waits 40 ms for the client's delayed acknowledgement.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

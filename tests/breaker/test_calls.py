@@ -195,7 +195,13 @@ def kind_of(error: BaseException, **config: object) -> str:
         (KeyError(), {"classify": lambda outcome: 1 / 0}, "failures"),
         (NotFoundError(), {"classify": lambda outcome: True}, "ignored"),
     ],
-    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else str(value)[:40],
+    ids=lambda value: (
+        value
+        if isinstance(value, str)
+        else type(value).__name__
+        if isinstance(value, BaseException)
+        else "-".join(value)
+    ),
 )
 def test_how_an_exception_counts(error, config, kind):
     """`ignore` first, then `record`, then the classifier; our own refusals never count for or against a dependency."""
