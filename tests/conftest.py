@@ -11,6 +11,7 @@ Which one to take:
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -40,6 +41,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _SERVERS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.server)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> None:
+    """Refuse async fixtures that outlive a test: while one is open, every test runs on its event loop.
+
+    A test that asks for trio would then run on asyncio without a word.
+    """
+    is_async = inspect.iscoroutinefunction(fixturedef.func) or inspect.isasyncgenfunction(fixturedef.func)
+    if is_async and fixturedef.scope != "function":
+        pytest.fail(f"fixture {fixturedef.argname} is async and of scope {fixturedef.scope!r}; accepted is 'function'")
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
 import pytest
+from anyio.from_thread import start_blocking_portal
 from examples.creator_service.processes import running
 
 __all__ = ("Upstreams", "upstreams", "upstreams_url")
@@ -44,9 +45,12 @@ class Upstreams:
 
 
 @pytest.fixture(scope="session")
-async def upstreams_url(anyio_backend: str) -> AsyncIterator[str]:
-    """URL of the upstreams, started once."""
-    async with running("examples.creator_service.upstreams") as url:
+def upstreams_url() -> Iterator[str]:
+    """URL of the upstreams, started once, from an event loop of their own."""
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(running("examples.creator_service.upstreams")) as url,
+    ):
         yield url
 
 
