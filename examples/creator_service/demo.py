@@ -97,10 +97,9 @@ async def set_the_stage(stack: AsyncExitStack) -> Stage:
     here = "examples.creator_service"
     upstream_url = await stack.enter_async_context(running(f"{here}.upstreams"))
     arguments = ("--scratch", "--upstream-url", upstream_url)
-    urls = {
-        "on": await stack.enter_async_context(running(here, *arguments, settings=_SETTINGS)),
-        "off": await stack.enter_async_context(running(here, *arguments, "--library-off", settings=_SETTINGS)),
-    }
+    on = stack.enter_async_context(running(here, *arguments, settings=_SETTINGS))
+    off = stack.enter_async_context(running(here, *arguments, "--library-off", settings=_SETTINGS))
+    urls = dict(zip(("on", "off"), await asyncio.gather(on, off), strict=True))
 
     async def client(url: str) -> httpx.AsyncClient:
         limits = httpx.Limits(max_connections=200)

@@ -17,6 +17,7 @@ from examples.creator_service.load import Sent, percentile
 __all__ = ("LiveBars", "LiveLines", "LiveProgress", "Measured", "live_progress", "show_table")
 
 _LINE_EVERY = 2.0
+_NUMBERS = ("requests", "served", "degraded", "no data", "failed", "p50 ms", "p99 ms", "upstream calls", "calls saved")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,23 +86,13 @@ def show_table(console: Console, pairs: Sequence[tuple[Measured, Measured]]) -> 
         pairs: For each phase what was measured with the library on, and off.
     """
     table = Table(title="The same questions, with the library on and off")
-    table.add_column("phase")
-    table.add_column("library")
-    for heading in (
-        "requests",
-        "served",
-        "degraded",
-        "no data",
-        "failed",
-        "p50 ms",
-        "p99 ms",
-        "upstream calls",
-        "calls saved",
-    ):
+    for heading in ("phase", "library"):
+        table.add_column(heading)
+    for heading in _NUMBERS:
         table.add_column(heading, justify="right")
     table.add_column("breaker transitions to", no_wrap=True)
     for on, off in pairs:
-        saved = f"{on.calls_saved(off):.0f} ({on.saved(off):.1%})"
+        saved = f"{on.calls_saved(off):.0f} ({100 * on.saved(off):.0f} %)"
         table.add_row(*_cells(on), saved, _counted(on.transitions))
         table.add_row(*_cells(off), end_section=True)
     console.print(table)
@@ -109,7 +100,7 @@ def show_table(console: Console, pairs: Sequence[tuple[Measured, Measured]]) -> 
 
 def _cells(row: Measured) -> list[str]:
     failed = len(row.sent) - row.served
-    counts = (len(row.sent), f"{row.served} ({row.served_share:.1%})", row.degraded, row.without_data, failed)
+    counts = (len(row.sent), f"{row.served} ({100 * row.served_share:.4g} %)", row.degraded, row.without_data, failed)
     times = (f"{row.latency(0.5):.1f}", f"{row.latency(0.99):.1f}")
     return [row.phase, row.side, *map(str, counts), *times, str(row.calls)]
 

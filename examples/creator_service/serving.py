@@ -74,6 +74,7 @@ def _listen(port: int) -> socket.socket:
         listener.bind((HOST, port))
         listener.listen()
     except (OSError, OverflowError) as error:
+        listener.close()
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
         raise SystemExit(
             f"cannot listen on {HOST}:{port} ({reason}); choose another with --port, or --port 0 for any that is free"

@@ -12,12 +12,12 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
-
-from creatormate_resilience.toolkit import Resilience
 from examples.creator_service.app import create_app
 from examples.creator_service.settings import CreatorSettings
 from examples.creator_service.upstreams import create_upstreams
+from fastapi import FastAPI
+
+from creatormate_resilience.toolkit import Resilience
 
 
 @pytest.fixture(autouse=True)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import anyio
 import httpx
 import pytest
-from sqlalchemy import text
-
 from examples.creator_service.tokens import TokenSigner
+from sqlalchemy import text
 
 from .conftest import Service, StartService, Upstreams
 
@@ -216,7 +216,11 @@ async def test_agents_answer_those_who_have_a_token(start_service: StartService)
         ("Bearer nonsense", 401, "INVALID_TOKEN"),
         ("Bearer " + TokenSigner("x" * 40).issue("orchestrator", "content_analysis"), 401, "INVALID_TOKEN"),
         ("Bearer " + TokenSigner(SECRET).issue("orchestrator", "audience_insight"), 401, "INVALID_TOKEN"),
-        ("Bearer " + TokenSigner(SECRET, now=lambda: 0.0).issue("orchestrator", "content_analysis"), 401, "TOKEN_EXPIRED"),
+        (
+            "Bearer " + TokenSigner(SECRET, now=lambda: 0.0).issue("orchestrator", "content_analysis"),
+            401,
+            "TOKEN_EXPIRED",
+        ),
         ("Bearer " + TokenSigner(SECRET).issue("audience_insight", "content_analysis"), 403, "PERMISSION_DENIED"),
     ],
     ids=["none", "basic", "nonsense", "foreign", "for another agent", "expired", "from an agent that may not"],
@@ -236,7 +240,7 @@ async def test_an_agent_that_does_not_exist_is_not_found(start_service: StartSer
     """Even with a token for it."""
     async with start_service(agent_token_secret=SECRET) as service:
         response = await ask_agent(service, "Bearer " + TokenSigner(SECRET).issue("orchestrator", "nobody"), "nobody")
-    assert_problem(response, 404, "NOT_FOUND")
+    assert_problem(response, 404, "RESOURCE_NOT_FOUND")
 
 
 async def test_no_secret_and_no_token_is_logged(start_service: StartService, caplog: pytest.LogCaptureFixture):
@@ -298,11 +302,11 @@ async def test_the_service_runs_on_redis_and_postgresql(
 
 
 # Analyses -------------------------------------------------------------------------------------------------------------
-async def analysis(service: Service, task_id: str, status: str) -> Any:
-    """Poll until the analysis has this status."""
+async def analysis(service: Service, task_id: str, until: Callable[[Any], bool]) -> Any:
+    """Poll until what is seen is what is waited for."""
     while True:
         seen = (await service.http.get(f"/analyses/{task_id}")).json()
-        if seen["status"] == status:
+        if until(seen):
             return seen
         await anyio.sleep(0.01)
 
@@ -314,7 +318,7 @@ async def test_an_analysis_is_made_in_the_background(start_service: StartService
         ordered = await service.http.post("/analyses", json={"user_id": "ann", "channel_id": "c1", "urgent": urgent})
         assert ordered.status_code == 202
         task_id = ordered.json()["task_id"]
-        done = await analysis(service, task_id, "succeeded")
+        done = await analysis(service, task_id, lambda seen: seen["status"] == "succeeded")
         record = service.resilience.tasks.get(task_id)
     assert [chapter["title"] for chapter in done["chapters"]] == ["Strengths", "Weaknesses", "Next"]
     assert all(len(chapter["answers"]) == 2 for chapter in done["chapters"])
@@ -328,10 +332,8 @@ async def test_an_analysis_under_way_tells_how_far_it_is(start_service: StartSer
     slow = {"timeout": 30.0}
     async with start_service(answer_budget=30.0, services={"youtube_api": slow, "openai_api": slow}) as service:
         ordered = await service.http.post("/analyses", json={"user_id": "ann", "channel_id": "c1"})
-        seen = await analysis(service, ordered.json()["task_id"], "running")
-        while seen["message"] is None:
-            seen = await analysis(service, ordered.json()["task_id"], "running")
-    assert (seen["message"], seen["chapters"]) == ("Strengths", None)
+        seen = await analysis(service, ordered.json()["task_id"], lambda seen: seen["message"] is not None)
+    assert (seen["status"], seen["message"], seen["chapters"]) == ("running", "Strengths", None)
 
 
 async def test_an_unknown_analysis_is_not_found(start_service: StartService):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from examples.creator_service.settings import CreatorSettings
+from examples.creator_service.tokens import TokenSigner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from creatormate_resilience.exceptions import ConfigurationError, InvalidTokenError, TokenExpiredError
-from examples.creator_service.settings import CreatorSettings
-from examples.creator_service.tokens import TokenSigner
 
 SECRET = "s3cret-" * 6
 
