@@ -28,6 +28,8 @@ if TYPE_CHECKING or _INSTALLED:
             timeout: Seconds for one call with all its attempts; None sets no limit.
             attempt_timeout: Seconds for one attempt; None sets no limit.
             max_attempts: Attempts in all; 1 never retries.
+            retry_wait: Seconds before the second attempt; each further wait is twice as long.
+            retry_wait_max: Longest wait between attempts, in seconds.
             max_concurrent: Calls at once; None sets no limit.
             max_queue: Calls that may wait for a place.
         """
@@ -37,6 +39,8 @@ if TYPE_CHECKING or _INSTALLED:
         timeout: float | None = Field(default=30.0, gt=0, allow_inf_nan=False)
         attempt_timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
         max_attempts: int = Field(default=3, ge=1, le=1000)
+        retry_wait: float = Field(default=0.1, ge=0, le=3600)
+        retry_wait_max: float = Field(default=10.0, ge=0, le=86400)
         max_concurrent: int | None = Field(default=None, ge=1)
         max_queue: int = Field(default=0, ge=0)
 

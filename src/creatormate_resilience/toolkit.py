@@ -25,7 +25,7 @@ from creatormate_resilience.exceptions import (
 )
 from creatormate_resilience.health import CheckResult, HealthRegistry, HealthStatus
 from creatormate_resilience.log import get_logger
-from creatormate_resilience.policies import Bulkhead, Pipeline, Retry, Timeout
+from creatormate_resilience.policies import Bulkhead, Pipeline, Retry, Timeout, exponential
 from creatormate_resilience.policy import Policy
 from creatormate_resilience.settings import ServiceSettings, Settings
 from creatormate_resilience.tasks import TaskExecutor
@@ -233,7 +233,8 @@ class Resilience:
     def _service_policies(self, name: str, options: ServiceSettings) -> list[Policy]:
         policies: list[Policy] = [] if options.timeout is None else [Timeout(options.timeout)]
         if options.max_attempts > 1:
-            policies.append(Retry(options.max_attempts, name=name, listeners=self._listeners))
+            wait = exponential(options.retry_wait, max=options.retry_wait_max)
+            policies.append(Retry(options.max_attempts, wait, name=name, listeners=self._listeners))
         policies.append(self._breakers.get(name))
         if options.max_concurrent is not None:
             policies.append(Bulkhead(options.max_concurrent, options.max_queue, name=name))

@@ -20,6 +20,7 @@ from creatormate_resilience.exceptions import (
     NotFoundError,
     ShuttingDownError,
 )
+from creatormate_resilience.policies import Retry
 from creatormate_resilience.testing import FakeClock
 
 pytestmark = pytest.mark.anyio
@@ -212,6 +213,31 @@ async def test_an_old_value_stands_in_for_what_passes_only(error: Exception, ser
         clock.advance(6)
         with pytest.raises(type(error)):
             await cache.get_or_set("k", fail, category="c")
+
+
+async def test_an_upstream_that_stayed_away_through_all_retries_is_bridged_too() -> None:
+    """`Retry` says "do not retry me again" of its last failure; to the cache it is still the upstream's trouble."""
+    clock = FakeClock()
+    retry = Retry(2, clock=clock)
+
+    @retry
+    async def unavailable() -> Any:
+        raise ExternalAPIUnavailableError("YouTube")
+
+    @retry
+    async def buggy() -> Any:
+        try:
+            raise ExternalAPIUnavailableError("YouTube")
+        except ExternalAPIUnavailableError as error:
+            raise ValueError("a bug in handling it") from error
+
+    categories = {"c": CacheCategory(ttl=10, grace=1000, jitter=0)}
+    async with DistributedCache(clock=clock, categories=categories) as cache:
+        await cache.set("k", "old", category="c")
+        clock.advance(11)
+        assert await cache.get_or_set("k", unavailable, category="c") == "old"
+        with pytest.raises(ValueError, match="a bug"):
+            await cache.get_or_set("k", buggy, category="c")
 
 
 async def test_without_grace_nothing_old_is_served() -> None:

@@ -28,7 +28,15 @@ breaker = CircuitBreaker("openai", CircuitBreakerConfig(failure_threshold=3))
 retry = Retry(3, constant(0.1))
 bulkhead = Bulkhead(10)
 timeout = Timeout(5)
+
+
+def count_of(error: Exception) -> int:
+    return len(error.args)
+
+
 fallback = Fallback("instead")
+assert_type(fallback, Fallback[str])
+assert_type(Fallback(count_of), Fallback[int])
 pipeline = Pipeline("openai", fallback, timeout, retry, breaker, bulkhead)
 every: tuple[Policy, ...] = (breaker, retry, bulkhead, timeout, fallback, pipeline, compose(breaker, retry))
 

@@ -15,7 +15,7 @@ from creatormate_resilience.cache._statistics import CacheState
 from creatormate_resilience.cache._tiers import Change, Found, Tiers
 from creatormate_resilience.cache._wire import CorruptEntryError
 from creatormate_resilience.events import Listener, notify
-from creatormate_resilience.exceptions import CacheSerializationError, map_exception
+from creatormate_resilience.exceptions import CacheSerializationError, RetriesExhaustedError, map_exception
 from creatormate_resilience.outcome import Outcome, OutcomeKind, classify
 from creatormate_resilience.redaction import redact_text
 
@@ -106,7 +106,7 @@ class Loading:
     def _may_stand_in(self, found: Found, error: Exception) -> bool:
         if found.entry is None or found.entry.freshness(self._tiers.now()) is Freshness.DEAD:
             return False
-        if map_exception(error).retryable:
+        if _is_passing(error):
             return True
         away = self._tiers.link.state is CacheState.DEGRADED
         return away and classify(Outcome(exception=error)) is OutcomeKind.FAILURE
@@ -117,3 +117,10 @@ class Loading:
         source = self._tiers.config.name
         notify(self._listeners, StaleServed(source, redact_text(name, 200), type(error).__name__))
         return found.entry
+
+
+def _is_passing(error: BaseException) -> bool:
+    """Whether the trouble may pass by itself. Exhausted retries forbid more of them, and mean what their cause means."""
+    while isinstance(error, RetriesExhaustedError) and error.__cause__ is not None:
+        error = error.__cause__
+    return map_exception(error).retryable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, ParamSpec, TypeVar, cast
+from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from creatormate_resilience.exceptions import map_exception
 from creatormate_resilience.outcome import On, Outcome, OutcomeKind, classify, predicate
@@ -26,7 +26,13 @@ class Fallback(Generic[F]):
             not what the caller did wrong.
     """
 
-    def __init__(self, substitute: F | Callable[[Exception], F | Awaitable[F]], on: On | None = None) -> None:
+    @overload
+    def __init__(self, substitute: Callable[[Exception], Awaitable[F]], on: On | None = None) -> None: ...
+    @overload
+    def __init__(self, substitute: Callable[[Exception], F], on: On | None = None) -> None: ...
+    @overload
+    def __init__(self, substitute: F, on: On | None = None) -> None: ...
+    def __init__(self, substitute: Any, on: On | None = None) -> None:
         self._substitute = substitute
         self._on = None if on is None else predicate("on", on)
 
