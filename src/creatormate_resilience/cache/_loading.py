@@ -120,7 +120,7 @@ class Loading:
 
 
 def _is_passing(error: BaseException) -> bool:
-    """Whether the trouble may pass by itself. Exhausted retries forbid more of them, and mean what their cause means."""
+    """Whether the trouble may pass by itself. Exhausted retries forbid more, and mean what their cause means."""
     while isinstance(error, RetriesExhaustedError) and error.__cause__ is not None:
         error = error.__cause__
     return map_exception(error).retryable
