@@ -35,8 +35,11 @@ def describe(module: str, name: str, value: Any) -> Iterator[str]:
         yield f"{where}{signature(value)}" if callable(value) and inspect.isroutine(value) else where
         return
     bases = ", ".join(base.__name__ for base in value.__bases__ if base is not object)
-    made_by = "" if issubclass(value, Exception) else f" {signature(value)}"
+    fields = getattr(value, "model_fields", None)  # pydantic writes its own version's inner types into a signature
+    made_by = "" if issubclass(value, Exception) or fields else f" {signature(value)}"
     yield f"class {where}({bases}){made_by}"
+    for name, field in (fields or {}).items():
+        yield f"    {where}.{name}: {field.annotation} = {field.default!r}"
     for member, attribute in sorted(vars(value).items()):
         if member.startswith("_"):
             continue

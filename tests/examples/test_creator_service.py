@@ -208,29 +208,33 @@ async def test_agents_answer_those_who_have_a_token(start_service: StartService)
     assert response.json()["agent"] == "content_analysis"
 
 
+def bearer(signer: TokenSigner, issuer: str, audience: str) -> str:
+    return f"Bearer {signer.issue(issuer, audience)}"
+
+
 @pytest.mark.parametrize(
-    ("token", "status", "code"),
+    ("header", "status", "code"),  # made when the test runs: tokens live half a minute
     [
-        (None, 401, "UNAUTHENTICATED"),
-        ("Basic YWxhZGRpbjpvcGVu", 401, "UNAUTHENTICATED"),
-        ("Bearer nonsense", 401, "INVALID_TOKEN"),
-        ("Bearer " + TokenSigner("x" * 40).issue("orchestrator", "content_analysis"), 401, "INVALID_TOKEN"),
-        ("Bearer " + TokenSigner(SECRET).issue("orchestrator", "audience_insight"), 401, "INVALID_TOKEN"),
+        (lambda: None, 401, "UNAUTHENTICATED"),
+        (lambda: "Basic YWxhZGRpbjpvcGVu", 401, "UNAUTHENTICATED"),
+        (lambda: "Bearer nonsense", 401, "INVALID_TOKEN"),
+        (lambda: bearer(TokenSigner("x" * 40), "orchestrator", "content_analysis"), 401, "INVALID_TOKEN"),
+        (lambda: bearer(TokenSigner(SECRET), "orchestrator", "audience_insight"), 401, "INVALID_TOKEN"),
         (
-            "Bearer " + TokenSigner(SECRET, now=lambda: 0.0).issue("orchestrator", "content_analysis"),
+            lambda: bearer(TokenSigner(SECRET, now=lambda: 0.0), "orchestrator", "content_analysis"),
             401,
             "TOKEN_EXPIRED",
         ),
-        ("Bearer " + TokenSigner(SECRET).issue("audience_insight", "content_analysis"), 403, "PERMISSION_DENIED"),
+        (lambda: bearer(TokenSigner(SECRET), "audience_insight", "content_analysis"), 403, "PERMISSION_DENIED"),
     ],
     ids=["none", "basic", "nonsense", "foreign", "for another agent", "expired", "from an agent that may not"],
 )
 async def test_agents_refuse_everybody_else(
-    start_service: StartService, upstreams: Upstreams, token: str | None, status: int, code: str
+    start_service: StartService, upstreams: Upstreams, header: Callable[[], str | None], status: int, code: str
 ):
     """Each refusal has its code, and no upstream is called."""
     async with start_service(agent_token_secret=SECRET) as service:
-        response = await ask_agent(service, token)
+        response = await ask_agent(service, header())
     assert_problem(response, status, code)
     assert ("www-authenticate" in response.headers) is (status == 401)
     assert await upstreams.calls() == {"youtube": 0, "openai": 0}
