@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from creatormate_resilience.exceptions import ConfigurationError, MissingDependencyError
 from creatormate_resilience.redaction import redact_url
@@ -18,7 +18,7 @@ __all__ = ("ServiceSettings", "Settings")
 _INSTALLED = find_spec("pydantic") is not None and find_spec("pydantic_settings") is not None
 
 if TYPE_CHECKING or _INSTALLED:
-    from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+    from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
     from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
     class ServiceSettings(BaseModel):
@@ -43,6 +43,16 @@ if TYPE_CHECKING or _INSTALLED:
         retry_wait_max: float = Field(default=10.0, ge=0, le=86400)
         max_concurrent: int | None = Field(default=None, ge=1)
         max_queue: int = Field(default=0, ge=0)
+
+        @model_validator(mode="after")
+        def _fits_together(self) -> Self:
+            if self.timeout is not None and self.attempt_timeout is not None and self.attempt_timeout > self.timeout:
+                raise ValueError(
+                    f"attempt_timeout is {self.attempt_timeout:g}; accepted is at most timeout, {self.timeout:g}"
+                )
+            if self.max_queue and self.max_concurrent is None:
+                raise ValueError("max_queue needs max_concurrent: without a limit nothing waits")
+            return self
 
     class Settings(BaseSettings):
         """How a service is set up.
@@ -127,7 +137,10 @@ if TYPE_CHECKING or _INSTALLED:
         for problem in error.errors(include_url=False, include_context=False, include_input=False):
             name = ".".join(map(str, problem["loc"])) or "settings"
             head, _, rest = name.partition(".")
-            lines.append(f"{head.upper()}{'.' + rest if rest else ''}: {problem['msg'].removeprefix('Value error, ')}")
+            message = problem["msg"].removeprefix("Value error, ")
+            if problem["type"] == "extra_forbidden":
+                message = f"unknown setting; accepted are {', '.join(sorted(ServiceSettings.model_fields))}"
+            lines.append(f"{head.upper()}{'.' + rest if rest else ''}: {message}")
         return "; ".join(lines)
 
 else:  # the names exist, so that importing modules need not care

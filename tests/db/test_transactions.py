@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from creatormate_resilience.db import Database
+from creatormate_resilience.db import Database, Transaction
 from creatormate_resilience.deadline import deadline_scope
 from creatormate_resilience.exceptions import (
     ConfigurationError,
@@ -181,3 +181,44 @@ async def test_a_wrong_number_of_attempts_is_refused(database, wrong):
     """At the call, with what is accepted."""
     with pytest.raises(ConfigurationError, match=r"max_attempts is .*accepted"):
         await database.run_transaction(lambda transaction: None, max_attempts=wrong)
+
+
+@pytest.mark.parametrize("ending", ["commit", "rollback"])
+async def test_a_function_that_ends_its_own_transaction_is_told(tmp_path, ending):
+    """Running it again could write twice, and its callbacks would tell of what did not happen."""
+    sent: list[str] = []
+
+    async def work(tx: Transaction) -> None:
+        tx.on_commit(lambda: sent.append("receipt"))
+        await tx.session.execute(text("CREATE TABLE t (i int)"))
+        await getattr(tx.session, ending)()
+
+    async with Database(f"sqlite:///{tmp_path}/own.db") as database:
+        with pytest.raises(ConfigurationError, match="ended its transaction itself"):
+            await database.run_transaction(work)
+    assert sent == []
+
+
+async def test_a_savepoint_inside_run_transaction_is_fine(tmp_path):
+    """Only the transaction itself is not the function's to end."""
+
+    async def work(tx: Transaction) -> None:
+        await tx.session.execute(text("CREATE TABLE t (i int)"))
+        async with tx.session.begin_nested():
+            await tx.session.execute(text("INSERT INTO t VALUES (1)"))
+
+    async with Database(f"sqlite:///{tmp_path}/savepoint.db") as database:
+        await database.run_transaction(work)
+        async with database.connect() as connection:
+            assert (await connection.execute(text("SELECT count(*) FROM t"))).scalar() == 1
+
+
+async def test_a_callback_that_is_none_is_refused_at_the_call(tmp_path):
+    """Not in the log after the commit."""
+
+    async def work(tx: Transaction) -> None:
+        tx.on_commit(3)  # type: ignore[arg-type]
+
+    async with Database(f"sqlite:///{tmp_path}/callback.db") as database:
+        with pytest.raises(TypeError, match="callback is int"):
+            await database.run_transaction(work)

@@ -30,7 +30,7 @@ def snippets(page: Path) -> Iterator[CodeType]:
         code = match["shown"] or match["hidden"] or ""
         line = text.count("\n", 0, match.start()) + 1
         tree = ast.parse("\n" * line + code, filename=str(page))
-        yield compile(tree, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        yield compile(tree, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
 
 
 async def run_page(page: Path) -> int:

@@ -82,7 +82,12 @@ def test_mappings_come_from_the_environment_as_json(monkeypatch):
         ({"redis_url": "http://u:hunter2@h"}, "REDIS_URL: 'http://h' is no Redis URL"),
         ({"database_url": "mysql://u:hunter2@h/d"}, "DATABASE_URL: 'mysql://h/d' is no database URL"),
         ({"services": {"openai": {"timeout": -1}}}, "SERVICES.openai.timeout: Input should be greater than 0"),
-        ({"services": {"openai": {"time_out": 1}}}, "SERVICES.openai.time_out"),
+        ({"services": {"openai": {"time_out": 1}}}, "SERVICES.openai.time_out: unknown setting; accepted are attempt_"),
+        (
+            {"services": {"a": {"timeout": 1, "attempt_timeout": 9}}},
+            "SERVICES.a: attempt_timeout is 9; accepted is at most",
+        ),
+        ({"services": {"a": {"max_queue": 9}}}, "SERVICES.a: max_queue needs max_concurrent"),
         ({"enable_circuit_breakers": "perhaps"}, "ENABLE_CIRCUIT_BREAKERS: Input should be a valid boolean"),
     ],
 )

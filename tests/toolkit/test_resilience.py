@@ -236,3 +236,46 @@ async def test_an_unknown_name_in_a_mapping_is_refused_where_it_is_used():
         Resilience(Settings(task_config={"max_concurent": 3}))
     with pytest.raises(ConfigurationError, match="pool_sise"):
         Resilience(Settings(database_config={"pool_sise": 3}))
+
+
+async def test_a_service_refuses_at_once_while_its_circuit_is_open():
+    """Nobody hangs until the circuit closes, however much time the service has."""
+    settings = Settings(
+        services={"api": ServiceSettings(timeout=3600, max_attempts=3, retry_wait=0)},
+        circuit_breaker_configs={"api": {"failure_threshold": 3, "recovery_timeout": 50}},
+    )
+
+    async def fails() -> None:
+        raise ConnectionError
+
+    async with Resilience(settings) as resilience:
+        with pytest.raises(RetriesExhaustedError):
+            await resilience.service("api").acall(fails)
+        async with asyncio.timeout(10):
+            with pytest.raises(CircuitOpenError):
+                await resilience.service("api").acall(fails)
+
+
+async def test_redis_away_at_the_start_is_said_in_the_log(free_tcp_port, caplog):
+    """A wrong port or password is not found out by looking at readiness only."""
+    caplog.set_level("WARNING", logger="creatormate_resilience.toolkit")
+    async with Resilience(Settings(redis_url=f"redis://:hunter2@127.0.0.1:{free_tcp_port}")):
+        pass
+    assert "Redis is away" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+async def test_a_closed_one_is_not_started_again():
+    """Its parts are gone; the error says what to do."""
+    resilience = Resilience()
+    async with resilience:
+        pass
+    with pytest.raises(ConfigurationError, match="make a new one"):
+        await resilience.start()
+
+
+def test_a_history_of_tasks_can_be_set_from_json():
+    """TASK_CONFIG has plain data only; what is wrong in it is named."""
+    Resilience(Settings(task_config={"history": {"max_count": 5, "max_age": 60}}))
+    with pytest.raises(ConfigurationError, match=r"TASK_CONFIG\.history"):
+        Resilience(Settings(task_config={"history": {"max_cuont": 5}}))

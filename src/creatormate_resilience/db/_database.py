@@ -76,7 +76,7 @@ class Database:
             raise ConfigurationError("engine= brings its own settings; accepted beside it is only clock=")
         self.config = DatabaseConfig.of(config, options)
         self._clock: Clock = clock or SystemClock()
-        self._url = parse_url(url or _DEFAULT_URL) if engine is None else None
+        self._url = parse_url(_DEFAULT_URL if url is None else url) if engine is None else None
         self._engine = engine if self._url is None else make_engine(self._url, self.config, self._clock)
         self._modes: AccessModes = access_modes_of(self.engine.dialect.name, ours=self._url is not None)
 

@@ -13,6 +13,7 @@ from creatormate_resilience.clock import Clock
 from creatormate_resilience.db._sqlstate import sqlstate_of
 from creatormate_resilience.deadline import remaining_time
 from creatormate_resilience.exceptions import (
+    ConfigurationError,
     DatabaseError,
     DatabaseUnavailableError,
     DeadlineExceededError,
@@ -46,6 +47,15 @@ class Transaction:
     session: AsyncSession
     attempt: int
     _callbacks: list[OnCommit] = field(default_factory=list[OnCommit], repr=False)
+    _begun: object = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._begun = self.session.sync_session.get_transaction()
+
+    @property
+    def ended_by_hand(self) -> bool:
+        """Whether the function committed or rolled back by itself: then running it again could write twice."""
+        return self.session.sync_session.get_transaction() is not self._begun
 
     def on_commit(self, callback: OnCommit) -> None:
         """Do something once the transaction is committed: invalidate a cache, submit a task, send a message.
@@ -54,6 +64,8 @@ class Transaction:
             callback: A function or coroutine function without arguments. Those of an attempt that failed are
                 forgotten. One that raises is logged: the transaction stays committed, and it is not run again.
         """
+        if not callable(callback):
+            raise TypeError(f"callback is {type(callback).__name__}; accepted is a function without arguments")
         self._callbacks.append(callback)
 
     async def announce(self) -> None:
@@ -96,7 +108,12 @@ class TransactionRunner:
             raise DeadlineExceededError(f"no time is left for attempt {attempt} of the transaction")
         async with self.begin() as session:
             transaction = Transaction(session, attempt)
-            result = await fn(transaction)
+            try:
+                result = await fn(transaction)
+            except Exception as error:
+                _check_whole(transaction, error)
+                raise
+            _check_whole(transaction, None)
         await transaction.announce()
         return result
 
@@ -112,6 +129,14 @@ class TransactionRunner:
             raise error
         _log.info("transaction runs again", attempt=attempt, error=error.code, wait=round(delay, 3))
         await self.clock.asleep(delay)
+
+
+def _check_whole(transaction: Transaction, error: Exception | None) -> None:
+    if transaction.ended_by_hand:
+        raise ConfigurationError(
+            "the function ended its transaction itself, so it is not run again; leave commit and rollback to "
+            "run_transaction, and raise to have it rolled back"
+        ) from error
 
 
 def _name(callback: OnCommit) -> str:

@@ -49,6 +49,7 @@ class Retry:
         retry_on: Exception types, or a predicate. None: what the classifier calls a failure and the error itself (see
             `map_exception`) calls retryable. Refusals of ours, such as an open circuit, only where a deadline is
             known and their wait fits into it.
+        retry_refusals: False never retries our own refusals, so that an open circuit fails at once.
         max_retry_after: Longest `retry_after` obeyed, in seconds; an error that asks for more is not retried.
         classify: Replaces the default classifier.
         name: In events.
@@ -65,6 +66,7 @@ class Retry:
         wait: Wait | None = None,
         retry_on: On | None = None,
         *,
+        retry_refusals: bool = True,
         max_retry_after: float = 60.0,
         classify: Classifier = classify,
         name: str = "retry",
@@ -84,6 +86,7 @@ class Retry:
             raise ConfigurationError(f"classify is {classify!r}; accepted is a function of an Outcome")
         self.max_attempts = max_attempts
         self.name = name
+        self._retry_refusals = retry_refusals
         self._wait = wait or exponential()
         self._retry_on = None if retry_on is None else predicate("retry_on", retry_on)
         self._max_retry_after = max_retry_after
@@ -119,7 +122,7 @@ class Retry:
         kind = self._classify(Outcome(exception=error))
         if kind is OutcomeKind.SUCCESS or not map_exception(error).retryable:
             return False
-        return kind is not OutcomeKind.IGNORED or remaining_time() is not None
+        return kind is not OutcomeKind.IGNORED or (self._retry_refusals and remaining_time() is not None)
 
     def __call__(self, fn: Callable[P, T], /) -> Callable[P, T]:
         """Retry a function: `@Retry(3)`; keeps its kind and signature."""

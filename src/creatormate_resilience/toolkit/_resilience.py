@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator, Iterable
 from contextlib import AsyncExitStack, contextmanager
-from contextvars import ContextVar
+from dataclasses import asdict
 from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeVar
-
-from anyio.lowlevel import RunVar
 
 from creatormate_resilience.breaker import BreakerState, CircuitBreakerRegistry
 from creatormate_resilience.cache import CacheCategory, CacheState, DistributedCache
@@ -28,7 +26,8 @@ from creatormate_resilience.log import get_logger
 from creatormate_resilience.policies import Bulkhead, Pipeline, Retry, Timeout, exponential
 from creatormate_resilience.policy import Policy
 from creatormate_resilience.settings import ServiceSettings, Settings
-from creatormate_resilience.tasks import TaskExecutor
+from creatormate_resilience.tasks import HistoryLimits, TaskExecutor
+from creatormate_resilience.toolkit._current import Current
 
 __all__ = ("Resilience", "close_default", "current_resilience")
 
@@ -83,6 +82,7 @@ class Resilience:
         self._services: dict[str, Pipeline] = {}
         self._resources: AsyncExitStack | None = None
         self._starting: asyncio.Lock | None = None
+        self._closed = False
         self._register_checks()
 
     @property
@@ -146,6 +146,8 @@ class Resilience:
         async with self._starting:
             if self._resources is not None:
                 return
+            if self._closed:
+                raise ConfigurationError("this Resilience was closed; make a new one, it is started once")
             async with AsyncExitStack() as stack:
                 for part, eager in self._parts():
                     await _start(part, stack, eager=eager)
@@ -158,6 +160,7 @@ class Resilience:
         resources, self._resources = self._resources, None
         if resources is None:
             return
+        self._closed = True
         self.health.draining = True
         _current.remove(self)
         try:
@@ -224,17 +227,24 @@ class Resilience:
 
     def _make_database(self) -> Database:
         settings = self.settings
-        return _configured("DATABASE_CONFIG", lambda: Database(settings.database_url, **settings.database_config))
+        return _configured(
+            "DATABASE_URL and DATABASE_CONFIG", lambda: Database(settings.database_url, **settings.database_config)
+        )
 
     def _make_tasks(self) -> TaskExecutor:
-        config = self.settings.task_config
+        config = dict(self.settings.task_config)
+        if isinstance(config.get("history"), dict):  # JSON has no better form for it
+            limits = config["history"]
+            config["history"] = _configured("TASK_CONFIG.history", lambda: HistoryLimits(**limits))
         return _configured("TASK_CONFIG", lambda: TaskExecutor(listeners=self._listeners, **config))
 
     def _service_policies(self, name: str, options: ServiceSettings) -> list[Policy]:
         policies: list[Policy] = [] if options.timeout is None else [Timeout(options.timeout)]
         if options.max_attempts > 1:
             wait = exponential(options.retry_wait, max=options.retry_wait_max)
-            policies.append(Retry(options.max_attempts, wait, name=name, listeners=self._listeners))
+            # Whoever is refused by the service's own breaker is told at once, not held until the circuit closes.
+            retry = Retry(options.max_attempts, wait, retry_refusals=False, name=name, listeners=self._listeners)
+            policies.append(retry)
         policies.append(self._breakers.get(name))
         if options.max_concurrent is not None:
             policies.append(Bulkhead(options.max_concurrent, options.max_queue, name=name))
@@ -253,7 +263,8 @@ class Resilience:
         if not self._uses_database and not self.database.opened:
             return CheckResult(HealthStatus.PASS, {"state": "unused"})
         found = await self.database.health()
-        details = {"state": found.state.value, "detail": found.detail}
+        pool = None if found.pool is None else asdict(found.pool)
+        details = {"state": found.state.value, "detail": found.detail, "pool": pool}
         return CheckResult(_DATABASE_STATUS[found.state], details)
 
     async def _check_cache(self) -> CheckResult:
@@ -267,6 +278,15 @@ class Resilience:
         states = {breaker.name: str(breaker.state) for breaker in self._breakers}
         status = HealthStatus.PASS if all(breaker.state in closed for breaker in self._breakers) else HealthStatus.WARN
         return CheckResult(status, {"states": states})
+
+
+def _from_environment() -> Resilience:
+    resilience = Resilience()
+    _log.info("no Resilience was started; one was built from the environment", settings=repr(resilience.settings))
+    return resilience
+
+
+_current = Current("creatormate_resilience", _from_environment)
 
 
 def current_resilience() -> Resilience:
@@ -313,6 +333,10 @@ async def _start(part: Any, stack: AsyncExitStack, *, eager: bool) -> None:
         await part.start()
     except (CacheUnavailableError, DatabaseUnavailableError, DatabaseTimeoutError) as error:
         _log.warning("a dependency is away; it is used when it comes back", part=repr(part), reason=str(error))
+    else:
+        if isinstance(part, DistributedCache) and part.state is CacheState.DEGRADED:
+            reason = part.statistics().last_error
+            _log.warning("Redis is away; the cache goes on in memory until it answers", part=repr(part), reason=reason)
 
 
 def _category(name: str, value: float | dict[str, Any]) -> CacheCategory:
@@ -327,64 +351,3 @@ def _configured(name: str, make: Callable[[], T]) -> T:
         raise
     except (ConfigurationError, TypeError, ValueError) as error:
         raise ConfigurationError(f"{name}: {error}") from error
-
-
-class _Current:
-    """The one place that knows which `Resilience` is current.
-
-    A ContextVar set in an ASGI lifespan is not seen by request handlers, so what was started is kept per event loop.
-    """
-
-    def __init__(self) -> None:
-        self._override: ContextVar[Resilience | None] = ContextVar("creatormate_resilience_current", default=None)
-        self._of_loop: RunVar[tuple[Resilience, ...]] = RunVar("creatormate_resilience_started", ())
-        self._of_process: tuple[Resilience, ...] = ()
-        self._default: RunVar[Resilience | None] = RunVar("creatormate_resilience_default", None)
-
-    def get(self) -> Resilience:
-        override = self._override.get()
-        if override is not None:
-            return override
-        started = self._started_here()
-        return started[-1] if started else self._build_default()
-
-    def push(self, resilience: Resilience) -> None:
-        self._of_loop.set((*(one for one in self._of_loop.get() if one is not resilience), resilience))
-        self._of_process = (*(one for one in self._of_process if one is not resilience), resilience)
-
-    def remove(self, resilience: Resilience) -> None:
-        self._of_loop.set(tuple(one for one in self._of_loop.get() if one is not resilience))
-        self._of_process = tuple(one for one in self._of_process if one is not resilience)
-
-    @contextmanager
-    def overridden(self, resilience: Resilience) -> Generator[None]:
-        token = self._override.set(resilience)
-        try:
-            yield
-        finally:
-            self._override.reset(token)
-
-    def _started_here(self) -> tuple[Resilience, ...]:
-        try:
-            return self._of_loop.get()
-        except RuntimeError:  # no event loop runs here
-            return self._of_process
-
-    def _build_default(self) -> Resilience:
-        resilience = Resilience()
-        _log.info("no Resilience was started; one was built from the environment", settings=repr(resilience.settings))
-        try:
-            self._of_loop.set((resilience,))
-            self._default.set(resilience)
-        except RuntimeError:  # no event loop runs here
-            self._of_process = (resilience,)
-        return resilience
-
-    def take_default(self) -> Resilience | None:
-        default = self._default.get()
-        self._default.set(None)
-        self._of_loop.set(tuple(one for one in self._of_loop.get() if one is not default))
-        return default
-
-
-_current = _Current()
