@@ -38,6 +38,11 @@ class CheckResult:
     status: HealthStatus
     details: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "status", HealthStatus(self.status))
+        if not isinstance(self.details, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"details is {type(self.details).__name__}; accepted is a mapping")
+
 
 HealthCheck: TypeAlias = Callable[[], Awaitable[CheckResult]]
 
@@ -144,27 +149,45 @@ class HealthRegistry:
     async def _result(self, registered: _Registered) -> CheckResult:
         if registered.result is not None and self._clock.monotonic() < registered.expires:
             return registered.result
-        if registered.running is None or registered.running.done():
-            registered.running = asyncio.create_task(self._run(registered))
-        return await asyncio.shield(registered.running)  # one asker who leaves must not end it for the others
+        running = registered.running
+        if running is None or running.done() or running.get_loop() is not asyncio.get_running_loop():
+            running = registered.running = asyncio.create_task(self._run(registered))
+        return await asyncio.shield(running)  # one asker who leaves must not end it for the others
 
     async def _run(self, registered: _Registered) -> CheckResult:
         try:
             async with asyncio.timeout(registered.timeout):
-                result = await registered.check()
+                result = _checked(await registered.check())
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            result = _failed(error)  # something inside the check was cancelled, not the check
         except Exception as error:  # noqa: BLE001 - a check that raises is a check that fails, and is logged
-            _log.warning("a health check failed", error=type(error).__name__, reason=str(error))
-            result = CheckResult(HealthStatus.FAIL, {"error": type(error).__name__})
+            result = _failed(error)
         registered.result = result
         registered.expires = self._clock.monotonic() + registered.cache_ttl
         return result
 
     async def aclose(self) -> None:
         """End the checks that are still running."""
-        running = [check.running for check in self._checks.values() if check.running is not None]
+        here = asyncio.get_running_loop()
+        tasks = (check.running for check in self._checks.values())
+        running = [task for task in tasks if task is not None and task.get_loop() is here]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
     def __repr__(self) -> str:
         return f"<HealthRegistry {', '.join(self._checks) or 'empty'}{' draining' if self.draining else ''}>"
+
+
+def _checked(result: object) -> CheckResult:
+    if not isinstance(result, CheckResult):
+        raise TypeError(f"a health check returned {type(result).__name__}; accepted is a CheckResult")
+    return result
+
+
+def _failed(error: BaseException) -> CheckResult:
+    _log.warning("a health check failed", error=type(error).__name__, reason=str(error))
+    return CheckResult(HealthStatus.FAIL, {"error": type(error).__name__})

@@ -142,3 +142,34 @@ async def test_a_name_is_registered_once_and_times_are_checked():
         registry.register("database", Check())
     with pytest.raises(ConfigurationError, match="timeout and cache_ttl"):
         registry.register("cache", Check(), timeout=0)
+
+
+async def test_a_check_that_answers_nonsense_or_is_cancelled_inside_has_failed():
+    """Readiness answers whatever a check does."""
+    registry = started()
+
+    async def nonsense() -> CheckResult:
+        return None  # type: ignore[return-value]
+
+    async def cancelled_inside() -> CheckResult:
+        raise asyncio.CancelledError
+
+    registry.register("nonsense", nonsense, critical=False)
+    registry.register("cancelled", cancelled_inside, critical=False)
+    report = await registry.ready()
+    assert report.status is HealthStatus.WARN
+    assert {result.status for result in report.checks.values()} == {HealthStatus.FAIL}
+    with pytest.raises(ValueError, match="junk"):
+        CheckResult("junk")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="details is int"):
+        CheckResult(HealthStatus.PASS, 3)  # type: ignore[arg-type]
+
+
+async def test_asking_from_another_event_loop_breaks_nothing():
+    """A probe thread with a loop of its own gets an answer, and closing here still works."""
+    registry = started()
+    registry.register("database", Check(), cache_ttl=0)
+    report = await asyncio.to_thread(lambda: asyncio.run(registry.ready()))
+    assert report.status is HealthStatus.PASS
+    assert (await registry.ready()).status is HealthStatus.PASS
+    await registry.aclose()

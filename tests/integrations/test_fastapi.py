@@ -91,6 +91,14 @@ def make_app(resilience: Resilience, *, handlers_in_lifespan: bool = False) -> F
     async def header() -> None:
         raise NotFoundError(headers={"x-good": "yes", "x-bad": "a\r\nSet-Cookie: s=1"})
 
+    @app.get("/framing")
+    async def framing() -> None:
+        raise NotFoundError(headers={"Content-Length": "3", "Content-Type": "text/html"}, user_message="<script>")
+
+    @app.get("/redirect")
+    async def redirect() -> None:
+        raise HTTPException(303, headers={"Location": "/login"})
+
     @app.get("/bug")
     async def bug() -> None:
         raise RuntimeError(SECRET)
@@ -156,6 +164,15 @@ async def test_headers_that_belong_to_an_error_are_sent_and_dangerous_ones_are_n
     assert answer.status_code == 404
     assert answer.headers["x-good"] == "yes"
     assert "x-bad" not in answer.headers
+
+
+async def test_an_error_cannot_change_how_its_answer_is_framed(client):
+    """Length and type are the answer's own; a redirect has no body."""
+    answer = await client.get("/framing")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["detail"] == "<script>"
+    redirect = await client.get("/redirect")
+    assert (redirect.status_code, redirect.headers["location"], redirect.content) == (303, "/login", b"")
 
 
 async def test_a_bug_is_answered_with_cors_headers_on_a_connection_that_stays_open(client, caplog):

@@ -279,3 +279,12 @@ def test_a_history_of_tasks_can_be_set_from_json():
     Resilience(Settings(task_config={"history": {"max_count": 5, "max_age": 60}}))
     with pytest.raises(ConfigurationError, match=r"TASK_CONFIG\.history"):
         Resilience(Settings(task_config={"history": {"max_cuont": 5}}))
+
+
+async def test_closing_one_that_was_never_started_closes_what_was_used():
+    """The database opens at first use; nothing of it stays open."""
+    resilience = Resilience()
+    async with resilience.database.begin() as session:
+        await session.execute(text("SELECT 1"))
+    await resilience.aclose()
+    assert not resilience.database.opened

@@ -40,6 +40,7 @@ __all__ = (
 )
 
 _log = get_logger("integrations.starlette")
+_FRAMING = frozenset({"connection", "content-length", "content-type", "transfer-encoding"})
 Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Any]]
 
 
@@ -120,7 +121,7 @@ def on_http_exception(domain: str | None) -> Callable[[Request, Exception], Any]
         shown = detail if isinstance(detail, str) and 400 <= status < 500 and len(detail) <= 500 else None
         answer = error.to_problem(domain=domain) | {"status": status} | ({"detail": shown} if shown else {})
         headers = _safe_headers(getattr(exc, "headers", None) or {})
-        if status in {204, 304} or status < 200:
+        if status < 400:  # a redirect, or an answer that may have no body
             return Response(None, status, headers)
         return Response(json.dumps(answer), status, headers | {"cache-control": "no-store"}, "application/problem+json")
 
@@ -212,7 +213,8 @@ def _logged(exc: Exception) -> ResilienceError:
 
 
 def _safe_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in headers.items() if _is_header_safe(name) and _is_header_safe(value)}
+    safe = {name: value for name, value in headers.items() if _is_header_safe(name) and _is_header_safe(value)}
+    return {name: value for name, value in safe.items() if name.lower() not in _FRAMING}
 
 
 def _is_header_safe(value: object) -> bool:

@@ -159,6 +159,8 @@ class Resilience:
         """Close all parts, the last started first. Closing twice does nothing."""
         resources, self._resources = self._resources, None
         if resources is None:
+            if isinstance(self._database, Database) and not self._closed:
+                await self._database.aclose()  # it may have been used without a start
             return
         self._closed = True
         self.health.draining = True
