@@ -107,9 +107,12 @@ def test_the_crowd_is_the_same_each_time_and_asks_about_new_channels():
 def process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     pipe = subprocess.PIPE
+    # A shell starts background jobs with SIGINT ignored; a child would inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     child = subprocess.Popen(
         [sys.executable, *arguments], stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=Path.cwd(), env=environment
     )
+    signal.signal(signal.SIGINT, before)
     try:
         yield child
     finally:
