@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from creatormate_resilience.exceptions import ConfigurationError
+from creatormate_resilience.log import configure_logging
 from examples.creator_service.app import create_app
 from examples.creator_service.serving import add_options, serve
 from examples.creator_service.settings import CreatorSettings
@@ -39,7 +39,7 @@ def _make_app(options: argparse.Namespace, stack: ExitStack) -> FastAPI:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="creator-service-"))
         given["database_url"] = f"sqlite+aiosqlite:///{Path(directory, 'creator.db')}"
     settings = CreatorSettings(**given)
-    logging.basicConfig(level=settings.log_level)
+    configure_logging(level=settings.log_level)
     if settings.upstream_url is None:
         raise ConfigurationError(
             "UPSTREAM_URL is not set; start `python -m examples.creator_service.upstreams` and name its URL"

@@ -36,7 +36,7 @@ _SPARE_TIME = 60.0
 # Times are shortened, so that the hours of an outage pass in seconds: upstreams that take 20 ms have 80 ms to answer.
 _SETTINGS = {
     "ENABLE_DISTRIBUTED_CACHE": "false",
-    "LOG_LEVEL": "ERROR",
+    "LOG_LEVEL": "CRITICAL",
     "ANSWER_BUDGET": "0.15",
     "CACHE_TTLS": json.dumps({"agent_response": {"ttl": 5, "grace": 600}, "youtube_api": {"ttl": 8, "grace": 600}}),
     "CIRCUIT_BREAKER_CONFIGS": json.dumps({

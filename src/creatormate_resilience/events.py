@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol, cast
 
+from creatormate_resilience.exceptions._chain import describe
+
 __all__ = ("Event", "Listener", "notify")
 
 _log = logging.getLogger("creatormate_resilience.events")
@@ -46,5 +48,6 @@ def notify(listeners: Iterable[Listener], event: Event) -> None:
             if inspect.iscoroutine(result):
                 result.close()
                 _log.error("a listener of %s must not be async: %r", event.source, listener)
-        except Exception:  # noqa: BLE001 - whatever a listener raises must not reach the caller
-            _log.exception("a listener raised on %s from %s", type(event).__name__, event.source)
+        except Exception as error:  # noqa: BLE001 - whatever a listener raises must not reach the caller
+            # A traceback would show its text, which may hold anything.
+            _log.error("a listener raised on %s from %s: %s", type(event).__name__, event.source, describe(error))

@@ -20,7 +20,7 @@ from creatormate_resilience.exceptions import (
     TaskQueueFullError,
     map_exception,
 )
-from creatormate_resilience.exceptions._root import exception_chain
+from creatormate_resilience.exceptions._chain import exception_chain
 
 __all__ = ("Classifier", "On", "Outcome", "OutcomeKind", "classify", "predicate")
 

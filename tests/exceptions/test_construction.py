@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 
 from creatormate_resilience.exceptions import (
+    AuthorizationError,
     CircuitOpenError,
     ExternalAPIError,
     MissingDependencyError,
@@ -60,10 +63,61 @@ def test_the_id_is_made_once():
     assert error.error_id == error.error_id != ResilienceError().error_id
 
 
-@pytest.mark.parametrize("wait", [float("nan"), float("inf"), -float("inf"), "5", True])
+@pytest.mark.parametrize("wait", [float("nan"), float("inf"), -float("inf")])
 def test_a_wait_that_is_no_time_counts_as_unknown(wait):
     """`retry_after` is computed in error paths; nonsense there must reach no sleep and no header."""
     assert NotFoundError("x", retry_after=wait).retry_after is None
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("retry_after", "5"), ("retry_after", True), ("retryable", 1), ("context", 7), ("public", [1]),
+        ("errors", "wrong"), ("errors", 3), ("headers", "Allow: GET"), ("user_message", 5), ("error_id", 7),
+    ],
+)  # fmt: skip
+def test_an_option_of_the_wrong_kind_is_refused_by_name(option, value):
+    """It would be lost, or break the answer; the message names the option and what is accepted."""
+    with pytest.raises(TypeError, match=rf"NotFoundError: {option} is of type .*; accepted"):
+        NotFoundError("x", **{option: value})
+
+
+def test_an_option_may_be_none():
+    """As if it had been left out."""
+    error = NotFoundError("x", retry_after=None, context=None, public=None, errors=None, headers=None, error_id=None)
+    assert (error.retry_after, error.context, error.errors) == (None, {}, ())
+
+
+def test_an_id_is_a_random_uuid():
+    """Version 4 of RFC 9562, so that `urn:uuid:` before it is true."""
+    made = uuid.UUID(ResilienceError().error_id)
+    assert (made.version, made.variant) == (4, uuid.RFC_4122)
+
+
+def test_a_group_among_the_causes_is_told_with_what_is_in_it():
+    """Three levels and five leaves of it; a hostile tower of groups ends."""
+    group = ExceptionGroup("several", [ValueError("a"), ExceptionGroup("inner", [KeyError("b"), OSError("c")])])
+    told = ResilienceError("x").with_cause(group).cause_chain[0]
+    assert told.startswith("builtins.ExceptionGroup: several (2 sub-exceptions) [builtins.ValueError: a; ")
+    assert "builtins.KeyError: 'b'; builtins.OSError: c]" in told
+    tower: Exception = ValueError("deep")
+    for _ in range(500):
+        tower = ExceptionGroup("level", [tower] * 20)
+    assert len(ResilienceError("x").with_cause(tower).cause_chain[0]) < 3500
+
+
+def test_concealing_an_authorization_error_shows_that_there_is_nothing():
+    """Clients see the 404 of a thing that does not exist, operators the 403, both the same id."""
+    error = AuthorizationError("not the owner", conceal=True, public={"owner": "jane"})
+    document = error.to_problem()
+    assert (document["status"], document["code"]) == (404, "RESOURCE_NOT_FOUND")
+    assert document | {"instance": "", "error_id": ""} == NotFoundError().to_problem() | {
+        "instance": "",
+        "error_id": "",
+    }
+    assert document["error_id"] == error.error_id
+    assert error.status_code == 403
+    assert AuthorizationError("not the owner").to_problem()["status"] == 403
 
 
 def test_a_negative_wait_is_none_at_all():

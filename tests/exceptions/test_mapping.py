@@ -24,6 +24,7 @@ import trio
 from creatormate_resilience.exceptions import (
     AlreadyExistsError,
     AuthenticationError,
+    AuthorizationError,
     CacheError,
     CacheUnavailableError,
     ClientDisconnectedError,
@@ -304,7 +305,41 @@ def test_a_group_with_one_leaf_counts_as_the_leaf():
     assert_maps_leaf = map_exception(ExceptionGroup("a", [ExceptionGroup("b", [leaf])]))
     assert type(assert_maps_leaf) is CacheUnavailableError
     assert assert_maps_leaf.__cause__ is leaf
-    assert_maps(ExceptionGroup("a", [leaf, ValueError()]), InternalError)
+
+
+@pytest.mark.parametrize(
+    ("leaves", "expected"),
+    [
+        ([NotFoundError("x"), TimeoutError("y")], OperationTimeoutError),
+        ([TimeoutError("y"), ValueError("a bug")], InternalError),
+        ([redis.exceptions.ConnectionError("x"), ValueError()], InternalError),
+        ([NotFoundError("x"), AuthorizationError("y")], AuthorizationError),
+        (
+            [ExceptionGroup("b", [NotFoundError("x"), ConnectionError("z")]), NotFoundError()],
+            ExternalAPIUnavailableError,
+        ),
+    ],
+)
+def test_a_group_counts_as_its_gravest_leaf(leaves, expected):
+    """A server's fault before a client's, then by severity, then what is not worth trying again; none is lost."""
+    group = ExceptionGroup("several", leaves)
+    error = map_exception(group)
+    assert type(error) is expected
+    if error not in leaves:
+        assert error.__cause__ is group
+        assert all(type(leaf).__name__ in error.cause_chain[0] for leaf in leaves if type(leaf) is not ExceptionGroup)
+    else:
+        assert error.__cause__ is None  # the group holds it; a circle would hang who walks it
+
+
+def test_an_empty_account_at_openai_is_not_worth_waiting_for():
+    """429 with `insufficient_quota`: the account has run dry, later is no better; `code` says which 429 it is."""
+    limit = type("RateLimitError", (Exception,), {"__module__": "openai", "status_code": 429})
+    empty, busy = limit("no money"), limit("slow down")
+    empty.code, busy.code = "insufficient_quota", "rate_limit_exceeded"
+    busy.response = httpx2.Response(429, headers={"retry-after": "1"})
+    assert (map_exception(empty).retryable, map_exception(busy).retryable) == (False, True)
+    assert map_exception(busy).retry_after == 1.0
 
 
 def test_a_subclass_is_mapped_as_its_nearest_known_parent():

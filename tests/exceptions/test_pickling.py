@@ -6,7 +6,10 @@ import concurrent.futures
 import copy
 import multiprocessing
 import pickle
+import subprocess
+import sys
 import threading
+import types
 
 import pytest
 
@@ -93,6 +96,48 @@ def test_what_cannot_be_pickled_is_named_instead():
     other = pickle.loads(pickle.dumps(error))
     assert other.context == {"lock": "[lock]"}
     assert "lock" in str(other)
+
+
+def test_an_attribute_that_cannot_be_pickled_is_named_instead():
+    """An application's own attribute, such as a connection, does not keep its error from being sent."""
+    error = OrderNotFoundError(7, shop="books")
+    error.connection = threading.Lock()  # type: ignore[attr-defined]
+    other = pickle.loads(pickle.dumps(error))
+    assert (other.connection, other.order_id) == ("[lock]", 7)
+
+
+def test_a_class_that_the_other_side_does_not_have_becomes_its_parent():
+    """A rolling deploy: the worker is newer. Id, text and causes arrive all the same."""
+    module = types.ModuleType("newer_release")
+    exec(
+        "from creatormate_resilience.exceptions import NotFoundError\n"
+        "class ReelNotFoundError(NotFoundError):\n    code = 'PICKLED_REEL_NOT_FOUND'\n",
+        module.__dict__,
+    )
+    error = module.ReelNotFoundError("reel 7").with_cause(ValueError("gone"))
+    data = pickle.dumps(error)
+    module.__dict__.clear()
+    program = (
+        "import pickle, sys; e = pickle.load(sys.stdin.buffer); print(type(e).__name__, e, e.error_id, *e.cause_chain)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], input=data, capture_output=True, check=True)
+    assert done.stdout.decode().split() == [
+        "NotFoundError",
+        "reel",
+        "7",
+        error.error_id,
+        "builtins.ValueError:",
+        "gone",
+    ]
+
+
+def test_a_class_made_inside_a_function_survives_in_its_own_process():
+    """It cannot be imported, but it is known."""
+
+    class LocalError(NotFoundError):
+        code = "PICKLED_LOCAL"
+
+    assert type(pickle.loads(pickle.dumps(LocalError("x")))) is LocalError
 
 
 def test_secrets_in_the_context_stay_here():

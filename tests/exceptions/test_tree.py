@@ -85,8 +85,22 @@ def test_a_timeout_is_a_builtin_timeout_too():
 @pytest.mark.parametrize("code", ["", "AB", "lower_case", "1ST", "ENDS_", "A" * 64, "WITH-DASH", 7])
 def test_a_malformed_code_is_refused_when_the_class_is_made(code):
     """The class statement fails and says what is accepted."""
-    with pytest.raises(TypeError, match="accepted are 3 to 63"):
+    with pytest.raises(TypeError, match=r"MyError.code is .*; accepted are 3 to 63"):
         type("MyError", (NotFoundError,), {"code": code})
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        ("category", "orders"), ("status_code", 200), ("status_code", "404"), ("status_code", True),
+        ("grpc_code", "OK"), ("grpc_code", 5), ("severity", 13), ("default_retryable", 1),
+        ("default_retry_after", -1.0), ("default_retry_after", float("nan")), ("default_user_message", None),
+    ],
+)  # fmt: skip
+def test_a_declaration_that_nobody_could_read_is_refused_when_the_class_is_made(attribute, value):
+    """The next layer relies on these; a wrong one is a fault of the class, not of the first request that fails."""
+    with pytest.raises(TypeError, match=rf"MyError\.{attribute} is .*; accepted"):
+        type("MyError", (NotFoundError,), {attribute: value})
 
 
 def test_a_code_that_is_taken_is_refused_when_the_class_is_made():

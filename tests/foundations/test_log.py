@@ -54,15 +54,19 @@ def test_a_hostile_field_does_not_break_the_line(caplog):
     assert "good=1" in caplog.text
 
 
-def test_an_exception_is_logged_with_its_traceback(caplog):
-    """`exc_info` reaches the handler as the standard library knows it."""
+def test_an_exception_is_logged_with_its_traceback_and_without_its_secrets(caplog):
+    """As text of this library's making: `exc_info` would be printed as it is by whatever handler comes."""
     with caplog.at_level(logging.INFO, "creatormate_resilience"):
         try:
-            raise KeyError("boom")
+            raise KeyError("redis://:hunter2@h/0")
         except KeyError:
             get_logger("cache").exception("failed", key="k")
-    assert caplog.records[0].exc_info is not None
+    (record,) = caplog.records
+    assert record.exc_info is None
+    assert "KeyError" in record.resilience["traceback"]
+    assert record.resilience["frames"][-1].startswith(f"{__name__}:")
     assert "KeyError" in caplog.text
+    assert "hunter2" not in caplog.text + str(record.__dict__)
 
 
 def test_a_bound_logger_keeps_its_fields(caplog):

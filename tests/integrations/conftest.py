@@ -28,9 +28,11 @@ def serve() -> Callable[[Any], Any]:
 
     @asynccontextmanager
     async def run(app: Any) -> AsyncIterator[str]:
-        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="on")
+        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="on", proxy_headers=False)
         server = uvicorn.Server(config)
         server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+        told = asyncio.Event()
+        server.main_loop = told.wait  # type: ignore[assignment, method-assign] # its own looks ten times a second
         task = asyncio.create_task(server.serve())
         try:
             while not server.started:
@@ -40,6 +42,7 @@ def serve() -> Callable[[Any], Any]:
             yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
         finally:
             server.should_exit = True
+            told.set()
             await task
 
     return run

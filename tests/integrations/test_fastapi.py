@@ -185,7 +185,9 @@ async def test_a_bug_is_answered_with_cors_headers_on_a_connection_that_stays_op
         assert answer.headers["access-control-allow-origin"] == "https://app.example.com"
         assert "hunter2" not in answer.text
         assert answer.headers.get("connection") != "close"
-    assert len([record for record in caplog.records if record.exc_info]) == 2
+    told = [record.resilience for record in caplog.records]  # type: ignore[attr-defined]
+    assert [line["error_id"] for line in told] == [answer.json()["error_id"] for answer in answers]
+    assert all(line["traceback"].endswith("RuntimeError: postgresql://[REDACTED]@db.internal/prod") for line in told)
 
 
 async def test_an_open_circuit_says_when_to_come_back(client):

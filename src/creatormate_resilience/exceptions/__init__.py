@@ -70,9 +70,16 @@ ResilienceError
 
 from __future__ import annotations
 
+from creatormate_resilience.exceptions._catalog import (
+    MessageCatalog,
+    Messages,
+    negotiate_locale,
+)
+from creatormate_resilience.exceptions._mappers import (
+    error_mapper,
+)
 from creatormate_resilience.exceptions._mapping import (
     map_exception,
-    upstream_error,
 )
 from creatormate_resilience.exceptions._problem import (
     parse_retry_after,
@@ -148,6 +155,7 @@ from creatormate_resilience.exceptions._upstream import (
     ExternalAPIRejectedError,
     ExternalAPITimeoutError,
     ExternalAPIUnavailableError,
+    upstream_error,
 )
 from creatormate_resilience.exceptions._vocabulary import (
     ErrorCategory,
@@ -193,6 +201,8 @@ __all__ = (
     "LockNotAcquiredError",
     "MaintenanceError",
     "MalformedRequestError",
+    "MessageCatalog",
+    "Messages",
     "MethodNotAllowedError",
     "MissingDependencyError",
     "NotFoundError",
@@ -219,7 +229,9 @@ __all__ = (
     "UnsupportedMediaTypeError",
     "UnsupportedOptionError",
     "WorkerCrashedError",
+    "error_mapper",
     "map_exception",
+    "negotiate_locale",
     "parse_retry_after",
     "upstream_error",
 )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, cast
 
+from creatormate_resilience.exceptions._chain import group_leaves, printed
 from creatormate_resilience.exceptions._database import from_database
-from creatormate_resilience.exceptions._problem import parse_retry_after
+from creatormate_resilience.exceptions._mappers import own_mapping
 from creatormate_resilience.exceptions._request import (
     AuthenticationError,
     AuthorizationError,
@@ -39,16 +39,15 @@ from creatormate_resilience.exceptions._service import (
     ServiceUnavailableError,
 )
 from creatormate_resilience.exceptions._upstream import (
-    ExternalAPIAuthError,
     ExternalAPIError,
     ExternalAPIProtocolError,
     ExternalAPIRateLimitedError,
-    ExternalAPIRejectedError,
     ExternalAPITimeoutError,
     ExternalAPIUnavailableError,
+    upstream_error,
 )
 
-__all__ = ("known_mapping", "map_exception", "upstream_error")
+__all__ = ("known_mapping", "map_exception")
 
 Rule = Callable[[BaseException], ResilienceError]
 
@@ -57,14 +56,26 @@ def map_exception(exc: BaseException) -> ResilienceError:
     """Translate any exception into this library's family.
 
     Args:
-        exc: What was caught. One of the family is returned as it is; a group with a single leaf counts as that leaf.
+        exc: What was caught. One of the family is returned as it is. A group counts as its gravest leaf: a server's
+            fault before a client's, then by severity, then what is not worth trying again.
 
     Returns:
         The error, with `exc` as its cause; `InternalError` where nothing better is known.
     """
     leaf = _single_leaf(exc)
+    if isinstance(leaf, BaseExceptionGroup):
+        return _gravest(cast("BaseExceptionGroup[BaseException]", leaf))
     known = known_mapping(leaf)
     return InternalError(type(leaf).__name__).with_cause(leaf) if known is None else known
+
+
+def _gravest(group: BaseExceptionGroup[BaseException]) -> ResilienceError:
+    leaves = group_leaves(group)
+    errors = map(map_exception, leaves)
+    worst = max(errors, key=lambda error: (error.status_code // 100, error.severity, not error.retryable))
+    if worst not in leaves:  # made here for a foreign leaf: its chain then tells of the others too
+        worst.__cause__ = group
+    return worst
 
 
 def known_mapping(exc: BaseException) -> ResilienceError | None:
@@ -73,8 +84,10 @@ def known_mapping(exc: BaseException) -> ResilienceError | None:
     if isinstance(exc, ResilienceError):
         return exc
     for cls in type(exc).__mro__:
-        rule = _RULES.get(f"{cls.__module__}.{cls.__qualname__}")
-        if rule is not None:
+        name = f"{cls.__module__}.{cls.__qualname__}"
+        if (own := own_mapping(name, exc)) is not None:
+            return own if own.__cause__ is not None else own.with_cause(exc)
+        if (rule := _RULES.get(name)) is not None:
             return _apply(rule, exc)
     return None
 
@@ -95,37 +108,6 @@ def _single_leaf(exc: BaseException) -> BaseException:
     return exc
 
 
-def upstream_error(
-    service: str, status: int, *, retry_after: str | None = None, detail: str | None = None
-) -> ExternalAPIError:
-    """The error that an upstream's HTTP status means for us.
-
-    Args:
-        service: Name of the upstream.
-        status: Its HTTP status, 400 to 599.
-        retry_after: Its Retry-After header, as received.
-        detail: For operators.
-
-    Returns:
-        401 and 403 are our credentials' fault, 429 our rate's, 408 and 504 time, other 4xx our request's, 5xx theirs.
-
-    Raises:
-        ValueError: The status is no failure.
-    """
-    if not 400 <= status < 600:
-        raise ValueError(f"status is {status!r}; accepted are 400 to 599")
-    wait = None if retry_after is None else parse_retry_after(retry_after, now=time.time())
-    if status in {401, 403}:
-        return ExternalAPIAuthError(service, detail)
-    if status == 429 or (status == 503 and wait is not None):
-        return ExternalAPIRateLimitedError(service, detail, retry_after=wait)
-    if status in {408, 504}:
-        return ExternalAPITimeoutError(service, detail)
-    if status < 500:
-        return ExternalAPIRejectedError(service, detail)
-    return ExternalAPIUnavailableError(service, detail) if status == 503 else ExternalAPIError(service, detail)
-
-
 def _plainly(cls: Callable[[str], ResilienceError]) -> Rule:
     return lambda exc: cls(_message(exc))
 
@@ -135,10 +117,7 @@ def _upstream(cls: Callable[[str, str], ResilienceError]) -> Rule:
 
 
 def _message(exc: BaseException) -> str:
-    try:
-        return f"{type(exc).__name__}: {exc}"[:2048]
-    except Exception:  # noqa: BLE001 - a foreign __str__ may raise anything
-        return type(exc).__name__
+    return f"{type(exc).__name__}: {printed(exc)[:2048]}"
 
 
 def _package(exc: BaseException) -> str:
@@ -163,6 +142,13 @@ _HTTP_STATUS: Mapping[int, Callable[[str], ResilienceError]] = MappingProxyType(
     415: UnsupportedMediaTypeError, 422: InputValidationError, 429: RateLimitExceededError,
     503: ServiceUnavailableError, 504: OperationTimeoutError,
 })  # fmt: skip
+
+
+def _from_openai_limit(exc: BaseException) -> ResilienceError:
+    error = _from_response(exc)
+    if getattr(exc, "code", None) == "insufficient_quota":  # the account is empty; waiting does not fill it
+        return ExternalAPIRateLimitedError("openai", error.detail, retryable=False)
+    return error
 
 
 def _from_framework(exc: BaseException) -> ResilienceError:
@@ -215,6 +201,7 @@ _RULES: Mapping[str, Rule] = MappingProxyType({
     "openai.APITimeoutError": _upstream(ExternalAPITimeoutError),
     "openai.APIConnectionError": _upstream(ExternalAPIUnavailableError),
     "openai.APIResponseValidationError": _upstream(ExternalAPIProtocolError),
+    "openai.RateLimitError": _from_openai_limit,
     "openai.APIStatusError": _from_response,
     "redis.exceptions.AuthenticationError": _plainly(ConfigurationError),
     "redis.exceptions.AuthorizationError": _plainly(ConfigurationError),
@@ -235,7 +222,12 @@ _RULES: Mapping[str, Rule] = MappingProxyType({
     "sqlite3.Error": from_database,
     "starlette.exceptions.HTTPException": _from_framework,
     "starlette.requests.ClientDisconnect": _plainly(ClientDisconnectedError),
+    "starlette.websockets.WebSocketDisconnect": _plainly(ClientDisconnectedError),
+    "fastapi.exceptions.WebSocketRequestValidationError": _plainly(InputValidationError),
     "fastapi.exceptions.RequestValidationError": _plainly(InputValidationError),
+    # Our own data did not fit our own model: a bug of ours, not the client's.
+    "fastapi.exceptions.ResponseValidationError": _plainly(InternalError),
+    "pydantic_core._pydantic_core.ValidationError": _plainly(InternalError),
     # Files that are missing or forbidden are a fault of the installation; waiting does not bring them.
     "builtins.FileNotFoundError": _plainly(InternalError),
     "builtins.FileExistsError": _plainly(InternalError),

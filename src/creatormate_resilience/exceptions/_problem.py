@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol, cast
 from creatormate_resilience.exceptions._vocabulary import ErrorCategory
 from creatormate_resilience.redaction import plain
 
-__all__ = ("parse_retry_after", "read_problem", "render_problem", "time_from")
+__all__ = ("parse_retry_after", "phrase", "read_problem", "render_problem", "time_from")
 
 _MEMBERS = 32
 
@@ -25,8 +25,6 @@ class Renderable(Protocol):
     category: ClassVar[ErrorCategory]
     status_code: ClassVar[int]
 
-    @property
-    def user_message(self) -> str: ...
     @property
     def public(self) -> Mapping[str, object]: ...
     @property
@@ -40,15 +38,15 @@ class Renderable(Protocol):
 
 
 def render_problem(
-    error: Renderable, *, type_base_uri: str | None, domain: str | None, request_id: str | None
+    error: Renderable, detail: str, *, type_base_uri: str | None, domain: str | None, request_id: str | None
 ) -> dict[str, Any]:
     """The document of an error; see `ResilienceError.to_problem`."""
     error_id = str(plain(error.error_id))
     document: dict[str, Any] = {
         "type": "about:blank" if type_base_uri is None else type_base_uri + error.code.lower().replace("_", "-"),
-        "title": _phrase(error.status_code),
+        "title": phrase(error.status_code),
         "status": error.status_code,
-        "detail": str(plain(error.user_message)),
+        "detail": str(plain(detail)),
         "instance": f"urn:uuid:{error_id}",
         "code": error.code,
         "category": str(error.category),
@@ -59,8 +57,8 @@ def render_problem(
         "retry_after": time_from(error.retry_after),
         "domain": plain(domain),
         "request_id": plain(request_id),
-        "context": plain(error.public) or None,
-        "errors": plain(error.errors) or None,
+        "context": plain(error.public) or None if error.public else None,
+        "errors": plain(error.errors) or None if error.errors else None,
     }
     return document | {key: value for key, value in optional.items() if value is not None}
 
@@ -110,7 +108,8 @@ def _http_date(text: str, now: float, longest: float) -> float | None:
     return min(max(0.0, moment - now), longest)
 
 
-def _phrase(status: int) -> str:
+def phrase(status: int) -> str:
+    """The title of an HTTP status."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
-from creatormate_resilience.exceptions._root import ResilienceError
+from creatormate_resilience.exceptions._root import ErrorOptions, ResilienceError
 from creatormate_resilience.exceptions._vocabulary import ErrorCategory, Severity
 
 
@@ -42,7 +42,13 @@ class InvalidTokenError(AuthenticationError):
 
 
 class AuthorizationError(ResilienceError):
-    """We know who is calling; they may not do this."""
+    """We know who is calling; they may not do this.
+
+    Args:
+        detail: For operators.
+        conceal: Tell clients that there is no such thing (404), where its existence is a secret too.
+        **options: See `ResilienceError`.
+    """
 
     code = "PERMISSION_DENIED"
     category = ErrorCategory.AUTHORIZATION
@@ -50,6 +56,15 @@ class AuthorizationError(ResilienceError):
     grpc_code = "PERMISSION_DENIED"
     severity = Severity.WARNING
     default_user_message = "You do not have access to this resource."
+    conceal: bool = False
+
+    def __init__(self, detail: str | None = None, *, conceal: bool = False, **options: Unpack[ErrorOptions]) -> None:
+        super().__init__(detail, **options)
+        self.conceal = conceal
+
+    def for_outside(self) -> ResilienceError:
+        """Itself, or `NotFoundError` with the same id where it conceals."""
+        return NotFoundError(error_id=self.error_id) if self.conceal else self
 
 
 class InsufficientScopeError(AuthorizationError):

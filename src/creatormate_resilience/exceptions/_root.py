@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import re
-import uuid
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Self, TypedDict, Unpack
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, ClassVar, Self, TypedDict, Unpack, cast
 
+from creatormate_resilience.exceptions._advice import RetryAdvice, retry_advice
+from creatormate_resilience.exceptions._catalog import MessageCatalog, translated
+from creatormate_resilience.exceptions._chain import describe, exception_chain, printed
+from creatormate_resilience.exceptions._portable import portable_state, portable_text, rebuild, type_path
 from creatormate_resilience.exceptions._problem import read_problem, render_problem, time_from
+from creatormate_resilience.exceptions._registry import check_declaration, known_type, types_below
 from creatormate_resilience.exceptions._vocabulary import ErrorCategory, Severity
 from creatormate_resilience.redaction import redact, redact_text
 
-__all__ = ("ErrorOptions", "ResilienceError", "exception_chain")
-
-_CODE = re.compile(r"[A-Z][A-Z0-9_]{1,61}[A-Z0-9]")  # google.rpc.ErrorInfo.reason
-_CHAIN_LIMIT = 10
-
-
-class _RetryAdvice(NamedTuple):
-    retryable: bool
-    stated: float | None
-    """Seconds that the raiser or an upstream named."""
-    default: float | None
-    """Seconds that a class names where nobody did."""
+__all__ = ("ErrorOptions", "ResilienceError")
 
 
 class ErrorOptions(TypedDict, total=False):
@@ -38,29 +33,26 @@ class ErrorOptions(TypedDict, total=False):
     error_id: str | None
 
 
-_OPTIONS = frozenset(ErrorOptions.__annotations__)
+_KINDS: Mapping[str, tuple[type[Any], ...]] = MappingProxyType({
+    "user_message": (str,), "context": (dict, Mapping), "public": (dict, Mapping), "errors": (list, tuple, Sequence),
+    "retryable": (bool,), "retry_after": (float, int), "headers": (dict, Mapping), "error_id": (str,),
+})  # fmt: skip
 
 
-def exception_chain(exc: BaseException) -> Iterator[BaseException]:
-    """The causes of an exception, nearest first, without the exception itself; cycles and long chains end.
-
-    Args:
-        exc: Where to start.
-
-    Yields:
-        `__cause__`, or `__context__` where it is not suppressed, and so on; ten at most.
-    """
-    seen = {id(exc)}
-    current = exc
-    for _ in range(_CHAIN_LIMIT):
-        cause = current.__cause__
-        if cause is None and not current.__suppress_context__:
-            cause = current.__context__
-        if cause is None or id(cause) in seen:
-            return
-        seen.add(id(cause))
-        yield cause
-        current = cause
+def _check_options(cls: type[object], options: Mapping[str, object]) -> None:
+    for name, value in options.items():
+        kinds = _KINDS.get(name)
+        if kinds is None:
+            raise TypeError(
+                f"{cls.__name__} got the unknown option {name!r}; accepted are {', '.join(map(repr, sorted(_KINDS)))}"
+            )
+        if value is None or type(value) in kinds:
+            continue
+        if not isinstance(value, kinds) or (isinstance(value, bool | str | bytes) and kinds != (str,)):
+            accepted = " or ".join(kind.__name__ for kind in kinds)
+            raise TypeError(
+                f"{cls.__name__}: {name} is of type {type(value).__name__}; accepted is {accepted}, or None"
+            )
 
 
 def _no_advice(_: BaseException) -> ResilienceError | None:
@@ -98,46 +90,66 @@ class ResilienceError(Exception):
     advise: ClassVar[Callable[[BaseException], ResilienceError | None]] = staticmethod(_no_advice)
     """The mapped form of a foreign cause, or None. `_mapping`, which knows all types, puts its function here."""
 
+    # Errors are made in hot paths (a rejected call, a retried one), so what nobody gave is not made until it is read.
+    detail: str | None = None
+    errors: tuple[Mapping[str, object], ...] = ()
+    _retryable: bool | None = None
+    _retry_after: float | None = None
+    _error_id: str | None = None
+    _frozen_chain: tuple[str, ...] | None = None
+
     def __init__(self, detail: str | None = None, **options: Unpack[ErrorOptions]) -> None:
-        if unknown := options.keys() - _OPTIONS:
-            names, accepted = (", ".join(map(repr, sorted(names))) for names in (unknown, _OPTIONS))
-            raise TypeError(f"{type(self).__name__} got the unknown option {names}; accepted are {accepted}")
-        super().__init__(detail)
         self.detail = detail
-        self.user_message = options.get("user_message") or self.default_user_message
-        self.context = dict(options.get("context") or {})
-        self.public = dict(options.get("public") or {})
-        self.errors = tuple(options.get("errors") or ())
-        self.headers = dict(options.get("headers") or {})
+        if options:
+            _check_options(type(self), options)
+            self._take(options)
+
+    def _take(self, options: ErrorOptions) -> None:
+        if message := options.get("user_message"):
+            self.user_message = message
+        if context := options.get("context"):
+            self.context = dict(context)
+        if public := options.get("public"):
+            self.public = dict(public)
+        if errors := options.get("errors"):
+            self.errors = tuple(errors)
+        if headers := options.get("headers"):
+            self.headers = dict(headers)
         self._retryable = options.get("retryable")
         self._retry_after = time_from(options.get("retry_after"))
         self._error_id = options.get("error_id")
-        self._frozen_chain: tuple[str, ...] | None = None
+
+    @cached_property
+    def user_message(self) -> str:
+        """What end users read."""
+        return self.default_user_message
+
+    @cached_property
+    def context(self) -> dict[str, Any]:
+        """Details for operators."""
+        return {}
+
+    @cached_property
+    def public(self) -> dict[str, Any]:
+        """Details for API clients."""
+        return {}
+
+    @cached_property
+    def headers(self) -> dict[str, str]:
+        """Headers of a response."""
+        return {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        code = cls.__dict__.get("code")
-        if code is None:
-            return
-        if not isinstance(code, str) or not _CODE.fullmatch(code):
-            raise TypeError(
-                f"{cls.__qualname__}.code is {code!r}; accepted are 3 to 63 of A-Z, 0-9 and _, starting with a letter"
-            )
-        for other in ResilienceError.all_types():
-            if other.code == code and _name(other) != _name(cls) and not issubclass(cls, other):
-                raise TypeError(
-                    f"{cls.__qualname__}.code {code!r} is taken by {_name(other)}; give it a code of its own"
-                )
+        check_declaration(cls, ResilienceError)
 
     @classmethod
     def all_types(cls) -> Iterator[type[ResilienceError]]:
         """This class and every subclass known to the process, parents first."""
-        yield cls
-        for child in cls.__subclasses__():
-            yield from child.all_types()
+        yield from types_below(cls)
 
     def __str__(self) -> str:
-        return str(self.user_message) if self.detail is None else _printed(self.detail)
+        return str(self.user_message) if self.detail is None else printed(self.detail)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.code}: {redact_text(str(self), 200)}>"
@@ -146,7 +158,7 @@ class ResilienceError(Exception):
     def error_id(self) -> str:
         """Names this occurrence in responses and logs alike; made when first asked for."""
         if self._error_id is None:
-            self._error_id = str(uuid.uuid4())
+            self._error_id = _new_id()
         return self._error_id
 
     @property
@@ -165,46 +177,29 @@ class ResilienceError(Exception):
         """`retry_after` where the raiser or an upstream named it; None where it would be a class's default."""
         return self._retry_advice().stated
 
-    def _retry_advice(self) -> _RetryAdvice:
-        family: list[ResilienceError] = [self]
-        advice: _RetryAdvice | None = None
-        for cause in exception_chain(self):  # ends on cycles, so this does too
-            # What merely was being handled means something to a wrapper only; a definite error speaks for itself.
-            if cause is not family[-1].__cause__ and not family[-1].wraps_causes:
-                break
-            if not isinstance(cause, ResilienceError):
-                mapped = ResilienceError.advise(cause)
-                advice = None if mapped is None else mapped._own_advice(None)
-                break
-            family.append(cause)
-        for error in reversed(family):
-            advice = error._own_advice(advice)
-        assert advice is not None  # noqa: S101 - the family has at least this error
-        return advice
+    @property
+    def given_advice(self) -> tuple[bool | None, float | None]:
+        """`retryable` and `retry_after` as the raiser gave them; None for what was left out."""
+        return self._retryable, self._retry_after
 
-    def _own_advice(self, cause: _RetryAdvice | None) -> _RetryAdvice:
-        own = _RetryAdvice(self.default_retryable, None, self.default_retry_after)
-        if cause is not None and (self.default_retryable or self.wraps_causes):
-            default = own.default if cause.default is None else cause.default
-            own = _RetryAdvice(cause.retryable, cause.stated, default)
-        retryable = own.retryable if self._retryable is None else self._retryable
-        stated = own.stated if self._retry_after is None else self._retry_after
-        return _RetryAdvice(retryable, stated, own.default)
+    def _retry_advice(self) -> RetryAdvice:
+        return retry_advice(self, ResilienceError, ResilienceError.advise)
 
     @property
     def cause_chain(self) -> tuple[str, ...]:
         """The causes as `module.Type: message` lines, redacted; kept when the error crosses processes."""
         if self._frozen_chain is not None:
             return self._frozen_chain
-        return tuple(_describe(cause) for cause in exception_chain(self))
+        return tuple(describe(cause) for cause in exception_chain(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        state = dict(self.__dict__)
+        state = portable_state(self.__dict__)
         state.update(context=redact(self.context), public=redact(self.public), errors=redact(self.errors))
-        state.update(_error_id=self.error_id, _frozen_chain=self.cause_chain, detail=_portable(self.detail))
+        state.update(_error_id=self.error_id, _frozen_chain=self.cause_chain, detail=portable_text(self.detail))
         state.update(_retryable=self.retryable, _retry_after=self.retry_after)
         state["__cause__"] = self.__cause__ if isinstance(self.__cause__, ResilienceError) else None
-        return _rebuild, (type(self), tuple(map(_portable, self.args))), state
+        path = type_path(type(self), ResilienceError)
+        return rebuild, (ResilienceError, path, tuple(map(portable_text, self.args))), state
 
     def __setstate__(self, state: dict[str, Any] | None, /) -> None:
         fields = dict(state or {})
@@ -214,8 +209,18 @@ class ResilienceError(Exception):
         if cause is not None:
             self.__cause__ = cause
 
+    def for_outside(self) -> ResilienceError:
+        """The error that clients may see instead of this one; itself, unless a class conceals something."""
+        return self
+
     def to_problem(
-        self, *, type_base_uri: str | None = None, domain: str | None = None, request_id: str | None = None
+        self,
+        *,
+        type_base_uri: str | None = None,
+        domain: str | None = None,
+        request_id: str | None = None,
+        catalog: MessageCatalog | None = None,
+        locale: str | None = None,
     ) -> dict[str, Any]:
         """Render this error for API clients as an RFC 9457 problem document.
 
@@ -223,11 +228,19 @@ class ResilienceError(Exception):
             type_base_uri: Prefix of `type`; without it `type` is `about:blank`.
             domain: Name of this service, so that a peer knows whose codes these are.
             request_id: Id of the request being answered.
+            catalog: Messages in other languages; a `user_message` of the raiser's stays as it is.
+            locale: Which language of the catalog; see `negotiate_locale`.
 
         Returns:
             JSON-safe data with `user_message`, `public` and `errors`; `detail` and `context` are not in it.
         """
-        return render_problem(self, type_base_uri=type_base_uri, domain=domain, request_id=request_id)
+        shown = self.for_outside()
+        detail = shown.user_message
+        if catalog is not None and locale is not None and detail == shown.default_user_message:
+            detail = translated(shown, catalog, locale) or detail
+        return render_problem(
+            cast("Any", shown), detail, type_base_uri=type_base_uri, domain=domain, request_id=request_id
+        )
 
     @staticmethod
     def from_problem(document: Mapping[str, Any], *, trusted_domain: str | None) -> ResilienceError:
@@ -244,7 +257,7 @@ class ResilienceError(Exception):
             ValueError: The document is not from `trusted_domain`, or too large.
         """
         code, options = read_problem(document, trusted_domain=trusted_domain)
-        cls = next((known for known in ResilienceError.all_types() if known.code == code), ResilienceError)
+        cls = cast("type[ResilienceError]", known_type(ResilienceError, code) or ResilienceError)
         error = cls.__new__(cls)  # __init__ is not called: a subclass may ask for arguments the document has not
         ResilienceError.__init__(error, None, **options)
         return error
@@ -255,27 +268,7 @@ class ResilienceError(Exception):
         return self
 
 
-def _rebuild(cls: type[ResilienceError], args: tuple[Any, ...]) -> ResilienceError:
-    # __init__ is not called: subclasses may ask for arguments that are not known here.
-    error = cls.__new__(cls, *args)
-    error.args = args
-    return error
-
-
-def _name(cls: type[object]) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
-
-
-def _printed(value: object) -> str:
-    try:
-        return str(value)
-    except Exception as error:  # noqa: BLE001 - a foreign __str__ may raise anything; the rest must still be told
-        return f"[__str__ raised {type(error).__name__}]"
-
-
-def _portable(value: object) -> object:
-    return value if value is None or isinstance(value, str | int | float) else _printed(value)
-
-
-def _describe(exc: BaseException) -> str:
-    return f"{_name(type(exc))}: {redact_text(_printed(exc), 500)}"
+def _new_id() -> str:
+    """A random UUID (RFC 9562, version 4), a third of what `uuid.uuid4()` costs."""
+    digits = os.urandom(16).hex()
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"

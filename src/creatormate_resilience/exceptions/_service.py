@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Unpack
 
+from creatormate_resilience.exceptions._problem import time_from
 from creatormate_resilience.exceptions._root import ErrorOptions, ResilienceError
 from creatormate_resilience.exceptions._vocabulary import ErrorCategory, Severity
 
@@ -53,8 +55,9 @@ class CircuitOpenError(ResilienceError):
     last_failure: str | None = None
 
     def __init__(self, breaker: str, retry_after: float = 5.0, last_failure: str | None = None, **options: Any) -> None:
-        options["retry_after"] = retry_after
-        super().__init__(None, **options)
+        if options:
+            super().__init__(None, **options)
+        self._retry_after = retry_after if 0 <= retry_after < math.inf else time_from(retry_after)
         self.breaker = breaker
         self.last_failure = last_failure
 

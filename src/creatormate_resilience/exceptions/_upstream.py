@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Unpack
+import time
+from collections.abc import Mapping
+from typing import Any, Unpack
 
+from creatormate_resilience.exceptions._answer import read_answer
+from creatormate_resilience.exceptions._problem import parse_retry_after
 from creatormate_resilience.exceptions._root import ErrorOptions, ResilienceError
 from creatormate_resilience.exceptions._vocabulary import ErrorCategory, Severity
 
@@ -28,6 +32,10 @@ class ExternalAPIError(ResilienceError):
     default_user_message = "A service we depend on had a problem."
     wraps_causes = True
     service: str = "unknown"
+    upstream_status: int | None = None
+    """The HTTP status that the upstream answered with, where `from_response` made this."""
+    problem: Mapping[str, Any] | None = None
+    """The upstream's own problem document, bounded; for code that knows the upstream, never for responses."""
 
     def __init__(self, service: str, detail: str | None = None, **options: Unpack[ErrorOptions]) -> None:
         super().__init__(detail, **options)
@@ -35,6 +43,33 @@ class ExternalAPIError(ResilienceError):
 
     def __str__(self) -> str:
         return f"{self.service}: {super().__str__()}"
+
+    @staticmethod
+    def from_response(response: Any, *, service: str | None = None, body: bytes | None = None) -> ExternalAPIError:
+        """The error that an upstream's answer means for us. Nothing in the answer is trusted.
+
+        Args:
+            response: Of httpx, httpx2, requests or aiohttp: anything with a `status_code` or `status`, and `headers`.
+            service: Name of the upstream; left out, the host that was asked.
+            body: The body, where the response does not hold it (aiohttp, streams). What was not read is not read here.
+
+        Returns:
+            An error of the family, as `upstream_error` chooses it, with `upstream_status`, and `problem` where the
+            body is an RFC 9457 document of at most 64 KiB: cut to 32 members, depth 8 and texts of 2,048 characters.
+
+        Raises:
+            TypeError: It has no status.
+            ValueError: The status is no failure.
+        """
+        answer = read_answer(response, body)
+        detail = f"answered {answer.status}"
+        if answer.problem is not None:
+            named = (answer.problem.get("title"), answer.problem.get("code") or answer.problem.get("type"))
+            detail = " ".join([detail, *(f"{text:.200}" for text in named if isinstance(text, str))])
+        name = service or answer.host or "unknown"
+        error = upstream_error(name, answer.status, retry_after=answer.retry_after, detail=detail)
+        error.upstream_status, error.problem = answer.status, answer.problem
+        return error
 
 
 class ExternalAPIUnavailableError(ExternalAPIError):
@@ -93,3 +128,34 @@ class ExternalAPIProtocolError(ExternalAPIError):
     grpc_code = "INTERNAL"
     default_retryable = False
     wraps_causes = False
+
+
+def upstream_error(
+    service: str, status: int, *, retry_after: str | None = None, detail: str | None = None
+) -> ExternalAPIError:
+    """The error that an upstream's HTTP status means for us.
+
+    Args:
+        service: Name of the upstream.
+        status: Its HTTP status, 400 to 599.
+        retry_after: Its Retry-After header, as received; a wait of more than an hour counts as an hour.
+        detail: For operators.
+
+    Returns:
+        401 and 403 are our credentials' fault, 429 our rate's, 408 and 504 time, other 4xx our request's, 5xx theirs.
+
+    Raises:
+        ValueError: The status is no failure.
+    """
+    if not 400 <= status < 600:
+        raise ValueError(f"status is {status!r}; accepted are 400 to 599")
+    wait = None if retry_after is None else parse_retry_after(retry_after, now=time.time())
+    if status in {401, 403}:
+        return ExternalAPIAuthError(service, detail)
+    if status == 429 or (status == 503 and wait is not None):
+        return ExternalAPIRateLimitedError(service, detail, retry_after=wait)
+    if status in {408, 504}:
+        return ExternalAPITimeoutError(service, detail)
+    if status < 500:
+        return ExternalAPIRejectedError(service, detail)
+    return ExternalAPIUnavailableError(service, detail) if status == 503 else ExternalAPIError(service, detail)

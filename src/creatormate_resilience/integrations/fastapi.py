@@ -2,44 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from creatormate_resilience.exceptions import InputValidationError, MissingDependencyError, ResilienceError
-from creatormate_resilience.integrations.starlette import health_routes, problem_response, resilience_lifespan
-from creatormate_resilience.integrations.starlette import setup_error_handlers as setup_starlette_handlers
+from creatormate_resilience.integrations._openapi import describe_problems, problem_content
+from creatormate_resilience.integrations.asgi import (
+    ErrorHandlingConfig,
+    ErrorHandlingOptions,
+    ProblemAnswer,
+    accepted_language,
+)
+from creatormate_resilience.integrations.starlette import (
+    health_routes,
+    make_reporter,
+    mount_error_layers,
+    problem_response,
+    register_error_handlers,
+    resilience_lifespan,
+)
+from creatormate_resilience.redaction import redact_text
 from creatormate_resilience.toolkit import Resilience
 
 _INSTALLED = find_spec("fastapi") is not None
 if TYPE_CHECKING or _INSTALLED:
     from fastapi import APIRouter, FastAPI
-    from fastapi.exceptions import RequestValidationError
-    from starlette.requests import Request
-    from starlette.responses import Response
+    from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 
 __all__ = ("health_router", "problem_response", "problem_responses", "resilience_lifespan", "setup_error_handlers")
 
+_PART = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+_ITEMS_LIMIT = 100
+_NODES_LIMIT = 1000
+_TEXT_LIMIT = 100_000
+_WORD = re.compile(r"[^\W_]{4,}")
+# Their messages are pydantic's and hold nothing that was sent. Others may: of a validator, of a tag that nobody knows.
+_PLAIN_KINDS = frozenset({
+    "bool_parsing", "bool_type", "datetime_parsing", "decimal_parsing", "dict_type", "enum", "extra_forbidden",
+    "finite_number", "float_parsing", "float_type", "greater_than", "greater_than_equal", "int_from_float",
+    "int_parsing", "int_type", "json_invalid", "less_than", "less_than_equal", "list_type", "literal_error", "missing",
+    "model_attributes_type", "string_pattern_mismatch", "string_too_long", "string_too_short", "string_type",
+    "too_long", "too_short", "uuid_parsing",
+})  # fmt: skip
 
-def setup_error_handlers(app: FastAPI, *, domain: str | None = None) -> None:
-    """Answer every error with a problem document that shows nothing internal.
+
+def setup_error_handlers(
+    app: FastAPI, config: ErrorHandlingConfig | None = None, **options: Unpack[ErrorHandlingOptions]
+) -> None:
+    """Answer every error with a problem document that shows nothing internal; give every request a context.
 
     Args:
-        app: The application; may be called before it starts or from its lifespan.
-        domain: Name of this service, for peers that rebuild the error.
+        app: The application; before or after its middleware and routes are added, or from its lifespan.
+        config: How errors are answered, or `**options`, its fields.
+        **options: See `ErrorHandlingConfig`.
 
-    Validation errors name the fields and what is wrong with them, never what was sent.
+    Validation errors name the fields and what is wrong with them, never what was sent. The OpenAPI document shows
+    problem documents where it showed FastAPI's own errors.
+
+    Raises:
+        ConfigurationError: An option is not accepted.
     """
     _require()
+    config = ErrorHandlingConfig.of(config, options)
+    reporter = make_reporter(config)
 
-    async def on_validation_error(_request: Request, exc: Exception) -> Response:
-        problems: Sequence[Any] = exc.errors() if isinstance(exc, RequestValidationError) else ()
-        return problem_response(
-            InputValidationError(errors=[_field_error(problem) for problem in problems]), domain=domain
-        )
+    async def on_validation_error(connection: Any, exc: Exception) -> Any:
+        if connection.scope["type"] != "http":
+            raise exc  # a websocket's error boundary knows whether it was accepted
+        problems: Iterable[Any] = exc.errors() if isinstance(exc, RequestValidationError) else ()
+        wrong = [_field_error(problem) for problem in islice(problems, _ITEMS_LIMIT)]
+        error = InputValidationError("the request does not fit", errors=wrong, context={"errors": wrong})
+        reporter.report(error)
+        return ProblemAnswer(error, config, accept_language=accepted_language(connection.scope, config))
 
     app.add_exception_handler(RequestValidationError, on_validation_error)
-    setup_starlette_handlers(app, domain=domain)
+    app.add_exception_handler(WebSocketRequestValidationError, on_validation_error)
+    register_error_handlers(app, config, reporter)
+    mount_error_layers(app, config, reporter)
+    _describe(app)
+
+
+def _describe(app: FastAPI) -> None:
+    build: Callable[[], dict[str, Any]] = getattr(app.openapi, "without_problems", None) or app.openapi
+
+    def openapi() -> dict[str, Any]:
+        return describe_problems(build())
+
+    openapi.without_problems = build  # type: ignore[attr-defined]
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def health_router(resilience: Resilience, *, details: bool = False) -> APIRouter:
@@ -62,26 +115,67 @@ def problem_responses(*types: type[ResilienceError]) -> dict[int | str, dict[str
     Args:
         *types: The errors an endpoint may answer with.
     """
-    described: dict[int | str, dict[str, Any]] = {}
+    by_status: dict[int, list[type[ResilienceError]]] = {}
     for cls in types:
-        known = described.get(cls.status_code, {"description": ""})["description"]
-        text = f"{cls.code}: {cls.default_user_message}"
-        described[cls.status_code] = {
-            "description": f"{known}\n\n{text}" if known else text,
-            "content": {"application/problem+json": {"schema": {"type": "object", "title": "Problem"}}},
-        }
-    return described
-
-
-def _field_error(problem: Any) -> dict[str, object]:
-    location = [str(part).replace("~", "~0").replace("/", "~1") for part in problem.get("loc", ())]
-    where = location[0] if location else "body"
+        by_status.setdefault(cls.status_code, []).append(cls)
     return {
-        "in": where,
-        "pointer": "#/" + "/".join(location[1:]),
-        "code": str(problem.get("type", "invalid")),
-        "detail": str(problem.get("msg", "is not valid"))[:200],
+        status: {
+            "description": "\n\n".join(f"{cls.code}: {cls.default_user_message}" for cls in group),
+            "content": problem_content(group),
+        }
+        for status, group in by_status.items()
     }
+
+
+def _field_error(problem: Mapping[str, Any]) -> dict[str, object]:
+    where, *path = [*problem.get("loc", ())] or ["body"]
+    kind = str(problem.get("type", "invalid"))
+    message = str(problem.get("msg", ""))[:200]
+    if kind not in _PLAIN_KINDS and _repeats(message.casefold(), problem.get("input")):
+        message = "This value is not valid."
+    return {
+        "in": _part(where),
+        "pointer": "#/" + "/".join(map(_part, path)),
+        "code": kind[:64],
+        "detail": redact_text(message),
+    }
+
+
+def _part(part: object) -> str:
+    """A step of a pointer; a key that the client made up and that is no name does not come back to it."""
+    if isinstance(part, int):
+        return str(part)[:20]
+    name = str(part)
+    return name if _PART.fullmatch(name) and redact_text(name) == name else "*"
+
+
+def _repeats(message: str, value: object) -> bool:
+    """Whether what was sent, or a word of it, is in a message; also where that is too much to look through."""
+    words = _WORD.findall(message.removeprefix("value error, ").removeprefix("assertion failed, "))
+    left: list[object] = [value]
+    for _ in range(_NODES_LIMIT):
+        if not left:
+            return False
+        item = left.pop()
+        if isinstance(item, Mapping):
+            pairs: Iterable[tuple[Any, Any]] = item.items()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+            for key, inner in islice(pairs, _NODES_LIMIT):
+                left += (inner,) if str(key).isidentifier() else (inner, key)
+        elif isinstance(item, list | tuple):
+            left += cast("Sequence[Any]", item)[:_NODES_LIMIT]
+        elif _stands_in(item, message, words):
+            return True
+    return True
+
+
+def _stands_in(value: object, message: str, words: Iterable[str]) -> bool:
+    if value is None or isinstance(value, bool):
+        return False
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    if len(text) > _TEXT_LIMIT:
+        return True
+    folded = text.casefold()
+    return (len(folded) > 1 and folded in message) or any(word in folded for word in words)
 
 
 def _require() -> None:

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-import math
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
+from creatormate_resilience.events import Event
 from creatormate_resilience.exceptions import (
-    AuthenticationError,
-    InternalError,
+    ClientDisconnectedError,
     MissingDependencyError,
     ResilienceError,
-    Severity,
     map_exception,
 )
+from creatormate_resilience.exceptions._problem import phrase
+from creatormate_resilience.integrations.asgi import (
+    Changes,
+    ErrorBoundaryMiddleware,
+    ErrorHandlingConfig,
+    ErrorHandlingOptions,
+    ErrorReporter,
+    FrameworkAnswers,
+    ProblemAnswer,
+    RequestContextMiddleware,
+    accepted_language,
+)
+from creatormate_resilience.integrations.asgi._answer import safe_headers, sendable_status
 from creatormate_resilience.log import get_logger
+from creatormate_resilience.redaction import plain
 from creatormate_resilience.toolkit import Resilience
 
 _INSTALLED = find_spec("starlette") is not None
@@ -28,10 +43,9 @@ if TYPE_CHECKING or _INSTALLED:
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.routing import Route
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import ASGIApp
 
 __all__ = (
-    "ErrorBoundaryMiddleware",
     "Lifespan",
     "health_routes",
     "problem_response",
@@ -40,7 +54,6 @@ __all__ = (
 )
 
 _log = get_logger("integrations.starlette")
-_FRAMING = frozenset({"connection", "content-length", "content-type", "transfer-encoding"})
 Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Any]]
 
 
@@ -59,108 +72,166 @@ def resilience_lifespan(resilience: Resilience | None = None, *, inner: Lifespan
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncGenerator[Any]:
-        async with resilience or Resilience() as started:
-            app.state.resilience = started
-            if inner is None:
-                yield None
-            else:
-                async with inner(app) as state:
-                    yield state
+        async with AsyncExitStack() as stack:
+            started = resilience or Resilience()
+            dsn = started.settings.sentry_dsn
+            if dsn is not None and not _sentry_runs():
+                stack.push_async_callback(_sentry().start_sentry(dsn).aclose)
+            app.state.resilience = await stack.enter_async_context(started)
+            yield None if inner is None else await stack.enter_async_context(inner(app))
 
     return lifespan
 
 
-def problem_response(error: ResilienceError, *, domain: str | None = None) -> Response:
-    """An error as an RFC 9457 answer.
+def _sentry() -> Any:
+    # Loading Sentry's SDK takes half a second, so only who uses it pays for it.
+    return importlib.import_module("creatormate_resilience.integrations.sentry")
+
+
+def _sentry_runs() -> bool:
+    return "sentry_sdk" in sys.modules and _sentry().is_sentry_started()
+
+
+def _tell_sentry(event: Event) -> None:
+    """A listener: what the application, or our lifespan, has started is told."""
+    if "sentry_sdk" in sys.modules:
+        _sentry().SentryListener()(event)
+
+
+def problem_response(
+    error: ResilienceError, config: ErrorHandlingConfig | None = None, **options: Unpack[ErrorHandlingOptions]
+) -> Response:
+    """An error as an RFC 9457 answer, for handlers of your own.
 
     Args:
         error: What went wrong; its `detail` and `context` stay inside.
-        domain: Name of this service, for peers that rebuild the error.
+        config: How errors are answered, or `**options`, its fields.
+        **options: See `ErrorHandlingConfig`.
 
     Returns:
         `application/problem+json` with `Retry-After`, `WWW-Authenticate` and the error's own headers where they belong.
     """
-    headers = _safe_headers(error.headers)
-    headers |= {"cache-control": "no-store", "x-content-type-options": "nosniff"}
-    document = error.to_problem(domain=domain)
-    if (retry_after := document.get("retry_after")) is not None:
-        headers["retry-after"] = str(max(0, math.ceil(retry_after)))
-    if isinstance(error, AuthenticationError):
-        headers.setdefault("www-authenticate", "Bearer")
-    body = json.dumps(document, ensure_ascii=True, allow_nan=False).encode("ascii")
-    return Response(body, error.status_code, headers, media_type="application/problem+json")
+    _require()
+    answer = ProblemAnswer(error, ErrorHandlingConfig.of(config, options))
+    response = Response(answer.body, answer.status)
+    response.raw_headers[:] = answer.headers
+    return response
 
 
-def setup_error_handlers(app: Starlette, *, domain: str | None = None) -> None:
-    """Answer every error with a problem document that shows nothing internal.
+def setup_error_handlers(
+    app: Starlette, config: ErrorHandlingConfig | None = None, **options: Unpack[ErrorHandlingOptions]
+) -> None:
+    """Answer every error with a problem document that shows nothing internal; give every request a context.
 
     Args:
-        app: A Starlette or FastAPI application; may be called before it starts or from its lifespan.
-        domain: Name of this service, for peers that rebuild the error.
+        app: A Starlette or FastAPI application; before or after its middleware is added, or from its lifespan.
+        config: How errors are answered, or `**options`, its fields.
+        **options: See `ErrorHandlingConfig`.
+
+    Raises:
+        ConfigurationError: An option is not accepted.
     """
     _require()
+    config = ErrorHandlingConfig.of(config, options)
+    reporter = make_reporter(config)
+    register_error_handlers(app, config, reporter)
+    mount_error_layers(app, config, reporter)
 
-    async def on_error(_request: Request, exc: Exception) -> Response:
-        return problem_response(_logged(exc), domain=domain)
 
-    app.add_exception_handler(ResilienceError, on_error)
-    app.add_exception_handler(HTTPException, on_http_exception(domain))
-    # Innermost, so that CORS and other middlewares see the answer to an unexpected error as any other answer.
-    app.user_middleware.append(Middleware(ErrorBoundaryMiddleware, domain=domain))
-    if app.middleware_stack is not None:  # the application is running already: handlers apply from the next request on
+def make_reporter(config: ErrorHandlingConfig) -> ErrorReporter:
+    """Tells the configured listeners, and Sentry where it runs."""
+    return ErrorReporter(replace(config, listeners=(*config.listeners, _tell_sentry)))
+
+
+def register_error_handlers(app: Starlette, config: ErrorHandlingConfig, reporter: ErrorReporter) -> None:
+    """The handlers of this library's errors and of `HTTPException`.
+
+    Args:
+        app: The application.
+        config: How errors are answered.
+        reporter: Where they are reported.
+    """
+    app.add_exception_handler(ResilienceError, _on_error(config, reporter))
+    app.add_exception_handler(HTTPException, _on_http_exception(config, reporter))
+
+
+def mount_error_layers(app: Starlette, config: ErrorHandlingConfig, reporter: ErrorReporter) -> None:
+    """Put the request context around an application and error boundaries around and inside its middleware.
+
+    Args:
+        app: The application; if it runs already, the layers count from the next request on.
+        config: How errors are answered.
+        reporter: Where they are reported.
+
+    The layers are put in place when the application builds its stack, so that it does not matter what is added when.
+    """
+    build_stack: Callable[[], ASGIApp] = getattr(app.build_middleware_stack, "without_error_layers", None) or (
+        app.build_middleware_stack
+    )
+
+    def build() -> ASGIApp:
+        boundary = Middleware(ErrorBoundaryMiddleware, config, reporter)
+        given = app.user_middleware
+        # Innermost, so that CORS and other middleware see an error's answer as any other; outermost for their bugs.
+        app.user_middleware = [boundary, *given, boundary]
+        try:
+            stack = build_stack()
+        finally:
+            app.user_middleware = given
+        if {500, Exception} & app.exception_handlers.keys():
+            _log.warning(
+                "an Exception handler of the application is never called: setup_error_handlers answers before it"
+            )
+        return RequestContextMiddleware(FrameworkAnswers(stack, config, reporter), config.client_ip)
+
+    build.without_error_layers = build_stack  # type: ignore[attr-defined]
+    app.build_middleware_stack = build  # type: ignore[method-assign]
+    if app.middleware_stack is not None:
         app.middleware_stack = app.build_middleware_stack()
 
 
-def on_http_exception(domain: str | None) -> Callable[[Request, Exception], Any]:
-    """The handler of Starlette's own HTTPException; keeps status, headers and, for 4xx, a short text."""
+Handler: TypeAlias = Callable[[Any, Exception], Awaitable[Any]]
+"""What Starlette calls: a request or websocket and the exception; async, so that no busy thread can delay an error."""
 
-    async def handle(_request: Request, exc: Exception) -> Response:
-        status = getattr(exc, "status_code", 500)
-        error = map_exception(exc)
-        detail = getattr(exc, "detail", None)
-        shown = detail if isinstance(detail, str) and 400 <= status < 500 and len(detail) <= 500 else None
-        answer = error.to_problem(domain=domain) | {"status": status} | ({"detail": shown} if shown else {})
-        headers = _safe_headers(getattr(exc, "headers", None) or {})
-        if status < 400:  # a redirect, or an answer that may have no body
-            return Response(None, status, headers)
-        return Response(json.dumps(answer), status, headers | {"cache-control": "no-store"}, "application/problem+json")
+
+def _on_error(config: ErrorHandlingConfig, reporter: ErrorReporter) -> Handler:
+    async def handle(connection: Any, exc: Exception) -> ProblemAnswer:
+        if connection.scope["type"] != "http":
+            raise exc  # a websocket's error boundary knows whether it was accepted
+        error = reporter.report(exc)
+        return ProblemAnswer(error, config, accept_language=accepted_language(connection.scope, config))
 
     return handle
 
 
-class ErrorBoundaryMiddleware:
-    """Answers what nobody handled: a problem document where nothing was sent yet, an aborted stream where it was.
+def _on_http_exception(config: ErrorHandlingConfig, reporter: ErrorReporter) -> Handler:
+    """Keeps status, headers and, for 4xx, a short text."""
 
-    Args:
-        app: The application inside.
-        domain: Name of this service.
-    """
+    async def handle(connection: Any, exc: Exception) -> Any:
+        if connection.scope["type"] != "http":
+            raise exc
+        given: object = getattr(exc, "status_code", 500)
+        headers: Mapping[str, str] = getattr(exc, "headers", None) or {}
+        if isinstance(given, int) and 200 <= given < 400:  # a redirect, or an answer that may have no body
+            return Response(
+                None, given, {name.decode(): value.decode("latin-1") for name, value in safe_headers(headers)}
+            )
+        status = sendable_status(given)
+        if isinstance(map_exception(exc.__cause__ or exc), ClientDisconnectedError):  # FastAPI makes a 400 of it
+            reporter.report(exc.__cause__ or exc)
+            return None
+        error = reporter.report(exc, status=status, unexpected=False)
+        changes = Changes(status, _shown_detail(exc, status), headers)
+        return ProblemAnswer(error, config, changes, accept_language=accepted_language(connection.scope, config))
 
-    def __init__(self, app: ASGIApp, domain: str | None = None) -> None:
-        self.app = app
-        self.domain = domain
+    return handle
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run one request."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        started = completed = False
 
-        async def watch(message: Message) -> None:
-            nonlocal started, completed
-            started = started or message["type"] == "http.response.start"
-            completed = message["type"] == "http.response.body" and not message.get("more_body", False)
-            await send(message)
-
-        try:
-            await self.app(scope, receive, watch)
-        except Exception as exc:
-            error = _logged(exc)
-            if started and not completed:
-                raise  # the server must abort the stream; a second answer cannot be sent
-            if not started:
-                await problem_response(error, domain=self.domain)(scope, receive, send)
+def _shown_detail(exc: Exception, status: int) -> str | None:
+    detail = getattr(exc, "detail", None)
+    if not isinstance(detail, str) or not 400 <= status < 500 or len(detail) > 500 or detail == phrase(status):
+        return None
+    return str(plain(detail))
 
 
 def health_routes(resilience: Resilience, *, details: bool = False) -> Sequence[Route]:
@@ -192,33 +263,6 @@ def _health_response(report: Any, *, details: bool) -> Response:
     headers = {"cache-control": "no-store"}
     body = json.dumps(report.to_document(details=details))
     return Response(body, report.status_code, headers, media_type="application/health+json")
-
-
-def _logged(exc: Exception) -> ResilienceError:
-    error = exc if isinstance(exc, ResilienceError) else map_exception(exc)
-    expected = not isinstance(error, InternalError) and error.status_code < 500
-    fields: dict[str, Any] = {
-        "code": error.code,
-        "error_id": error.error_id,
-        "reason": str(error),
-        "context": error.context,
-    }
-    if expected:
-        _log.info("a request failed", **fields)
-    elif error.severity >= Severity.ERROR and isinstance(error, InternalError):
-        _log.error("a request failed unexpectedly", exc_info=exc, **fields)
-    else:
-        _log.warning("a request failed", causes=error.cause_chain, **fields)
-    return error
-
-
-def _safe_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    safe = {name: value for name, value in headers.items() if _is_header_safe(name) and _is_header_safe(value)}
-    return {name: value for name, value in safe.items() if name.lower() not in _FRAMING}
-
-
-def _is_header_safe(value: object) -> bool:
-    return isinstance(value, str) and all("\x20" <= char <= "\xff" and char != "\x7f" for char in value)
 
 
 def _require() -> None:

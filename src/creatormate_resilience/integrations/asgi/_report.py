@@ -1,0 +1,138 @@
+"""What a failed request leaves behind: one log line and one event for each exception, however many layers see it."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from creatormate_resilience.events import notify
+from creatormate_resilience.exceptions import InternalError, ResilienceError, Severity, map_exception
+from creatormate_resilience.exceptions._chain import describe
+from creatormate_resilience.integrations.asgi._answer import sendable_status
+from creatormate_resilience.integrations.asgi._config import ErrorHandlingConfig
+from creatormate_resilience.integrations.asgi._events import RequestFailed
+from creatormate_resilience.log import frames, get_logger, is_heard
+from creatormate_resilience.request_context import RequestContext, get_request_context
+
+__all__ = ("ErrorReporter",)
+
+_UNIT = "integrations.asgi"
+_log = get_logger(_UNIT)
+_LEVELS = MappingProxyType({
+    Severity.INFO: logging.INFO, Severity.WARNING: logging.WARNING, Severity.ERROR: logging.ERROR,
+    Severity.CRITICAL: logging.CRITICAL,
+})  # fmt: skip
+_MARK = "_reported_for_request"
+_CODES = 512
+
+
+class _Mark(NamedTuple):
+    """What is left on an exception that was reported; not the error, which would be a circle."""
+
+    request_id: str
+    error_id: str
+
+
+class ErrorReporter:
+    """Logs failed requests and tells listeners of them.
+
+    Args:
+        config: Who listens, and how many tracebacks are worth their time (0.7 ms each).
+    """
+
+    def __init__(self, config: ErrorHandlingConfig) -> None:
+        self._listeners = tuple(config.listeners)
+        self._clock = config.clock
+        self._rate = config.tracebacks_per_second
+        self._tokens: dict[str, tuple[float, float]] = {}
+
+    def report(
+        self, exc: BaseException, *, status: int | None = None, unexpected: bool | None = None
+    ) -> ResilienceError:
+        """Report an exception, unless this request has reported it before.
+
+        Args:
+            exc: What was raised.
+            status: HTTP status of the answer, where it is not the error's own.
+            unexpected: Whether it is a bug; left out, an `InternalError` is one.
+
+        Returns:
+            The error it means.
+        """
+        error, request = _mapped(exc), get_request_context()
+        told = _told_id(exc, request)
+        if told is not None:
+            error.__setstate__({"_error_id": told})  # a foreign exception is mapped anew by each layer that sees it
+            return error
+        try:
+            bug = isinstance(error, InternalError) if unexpected is None else unexpected
+            answered = sendable_status(error.status_code if status is None else status)
+            failed = RequestFailed("asgi", error, exc, answered, bug, request)
+            self._log(failed)
+        except Exception as problem:  # noqa: BLE001 - an application's own property may raise anything
+            error = InternalError(type(exc).__name__)
+            failed = RequestFailed("asgi", error, exc, error.status_code, True, request)
+            fields = {"code": error.code, "status": failed.status, "error_id": error.error_id, "reason": str(error)}
+            _log.error("a request failed and cannot be told in full", problem=type(problem).__name__, **fields)
+        _mark(exc, request, error.error_id)
+        notify(self._listeners, failed)
+        return error
+
+    def _log(self, failed: RequestFailed) -> None:
+        level = _LEVELS[failed.error.severity]
+        if is_heard(_UNIT, level):
+            what = "a request failed unexpectedly" if failed.unexpected else "a request failed"
+            _log.log(level, what, **self._fields(failed))
+
+    def _fields(self, failed: RequestFailed) -> dict[str, Any]:
+        error, exc, request = failed.error, failed.exception, failed.request
+        fields: dict[str, Any] = {"code": error.code, "status": failed.status, "error_id": error.error_id}
+        if request is not None:
+            fields |= {"method": request.method, "route": request.route, "client_ip": request.client_ip}
+        fields["reason"] = str(error)
+        if error.context:
+            fields["context"] = error.context
+        if causes := error.cause_chain or (() if exc is error else (describe(exc),)):
+            fields["causes"] = causes
+        if failed.unexpected and self._may_trace(error.code):
+            fields["exc_info"] = exc  # becomes a redacted traceback
+        else:
+            fields["frames"] = frames(exc)
+        return fields
+
+    def _may_trace(self, code: str) -> bool:
+        """A token bucket for each code (a burst of one second's worth): a storm of errors must not cost the service."""
+        if not self._rate:
+            return False
+        now, size = self._clock.monotonic(), max(self._rate, 1.0)
+        tokens, last = self._tokens.get(code, (size, now))
+        tokens = min(size, tokens + (now - last) * self._rate)
+        if len(self._tokens) >= _CODES:
+            self._tokens.clear()
+        self._tokens[code] = (tokens - 1 if tokens >= 1 else tokens, now)
+        return tokens >= 1
+
+
+def _mapped(exc: BaseException) -> ResilienceError:
+    try:
+        return map_exception(exc)
+    except Exception:  # noqa: BLE001 - a foreign exception's class may override anything
+        return InternalError(type(exc).__name__)
+
+
+def _told_id(exc: BaseException, request: RequestContext | None) -> str | None:
+    """The id under which this request has reported the exception before."""
+    try:
+        mark: object = getattr(exc, _MARK, None)
+    except Exception:  # noqa: BLE001 - nor need its attributes work
+        return None
+    return mark.error_id if isinstance(mark, _Mark) and request and mark.request_id == request.request_id else None
+
+
+def _mark(exc: BaseException, request: RequestContext | None, error_id: str) -> None:
+    # One that takes no attributes is told again by each layer that sees it.
+    with suppress(Exception):
+        if request is not None:
+            setattr(exc, _MARK, _Mark(request.request_id, error_id))

@@ -1,0 +1,64 @@
+"""A stdlib log record as one flat, redacted mapping, whatever is in it."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from creatormate_resilience.log._logger import Line, exception_in, misfit, request_ids
+from creatormate_resilience.log._traceback import traceback_text
+from creatormate_resilience.redaction import redact, redact_text
+
+__all__ = ("describe",)
+
+_STACK_LIMIT = 16_384
+# What every record has, what formatters leave on it, and what uvicorn puts there for its own colours.
+_NO_FIELDS = frozenset[str](logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
+_HEAD = ("timestamp", "level", "severity", "logger", "event")
+_SEVERITIES = ((50, 21), (40, 17), (30, 13), (20, 9), (10, 5))
+
+
+def describe(record: logging.LogRecord) -> dict[str, Any]:
+    """All that a record tells.
+
+    Args:
+        record: Any record, from this library or not.
+
+    Returns:
+        `timestamp`, `level`, `severity` (OpenTelemetry's number), `logger`, `event`, ids of the request being served,
+        then the record's own fields, and `traceback` and `stack` where it has them. JSON-safe, without secrets. A field
+        that has the name of one of the first five gets an underscore behind it.
+    """
+    message: object = record.msg
+    if isinstance(message, Line):
+        event, fields = message.event, message.fields
+    else:
+        event, fields = _event(record), request_ids() | _fields(record)
+    return _head(record, event) | {f"{key}_" if key in _HEAD else key: value for key, value in fields.items()}
+
+
+def _head(record: logging.LogRecord, event: str) -> dict[str, Any]:
+    time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+    severity = next((number for level, number in _SEVERITIES if record.levelno >= level), 1)
+    return dict(zip(_HEAD, (time, record.levelname.lower(), severity, record.name, event), strict=True))
+
+
+def _event(record: logging.LogRecord) -> str:
+    try:
+        text = record.getMessage()
+    except Exception as error:  # noqa: BLE001 - the arguments do not fit, or raise when printed: tell the rest
+        text = misfit(record.msg, record.args, error)
+    return redact_text(text)
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    extras: dict[str, Any] = {key: value for key, value in record.__dict__.items() if key not in _NO_FIELDS}
+    fields: dict[str, Any] = redact(extras) if extras else {}
+    if (exc := exception_in(record.exc_info)) is not None:
+        fields["traceback"] = traceback_text(exc)
+    elif record.exc_text and not record.exc_info:  # a process or a queue rendered it and took the exception off
+        fields["traceback"] = redact_text(record.exc_text, _STACK_LIMIT)
+    if record.stack_info:
+        fields["stack"] = redact_text(record.stack_info, _STACK_LIMIT)
+    return fields
