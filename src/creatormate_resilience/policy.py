@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
+import types
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn, ParamSpec, Protocol, TypeVar, cast
 
 from creatormate_resilience.exceptions import ConfigurationError
 
-__all__ = ("Composed", "Policy", "compose", "decorate", "is_async", "refuse_awaitable")
+__all__ = ("Composed", "Policy", "compose", "decorate", "is_async", "refuse_awaitable", "refuse_awaitables")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -119,6 +120,31 @@ def is_async(fn: Any) -> bool:
     if isinstance(fn, type):  # calling it gives an object, whatever calling that one gives
         return False
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
+
+
+def refuse_awaitables(result: object, fn: Callable[..., Any]) -> type:
+    """See that a sync call has returned no awaitable.
+
+    Args:
+        result: What it returned.
+        fn: What was called, for the error.
+
+    Returns:
+        A type whose values need no second look: the result's own, or one that nothing has.
+
+    Raises:
+        TypeError: It is an awaitable; a coroutine is closed.
+    """
+    kind = type(result)
+    if kind is types.GeneratorType:  # it may be a coroutine of the old kind, and the next one not
+        kind = _NoType
+    if inspect.isawaitable(result):
+        refuse_awaitable(result, fn)
+    return kind
+
+
+class _NoType:
+    """Nothing is of this type."""
 
 
 def refuse_awaitable(result: object, fn: Callable[..., Any]) -> NoReturn:

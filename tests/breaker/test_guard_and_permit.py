@@ -84,13 +84,13 @@ def test_a_permit_is_settled_once():
     """What comes after the first is ignored, so a `finally: release()` is safe."""
     breaker = CircuitBreaker("x", ONE_FAILURE)
     permit = breaker.acquire()
-    assert repr(permit) == "<Permit 1 of 'x'>"
+    assert repr(permit) == "<Permit of 'x'>"
     permit.success()
     permit.failure(TimeoutError())
     permit.release()
     seen = breaker.statistics()
     assert (seen.successes, seen.failures, seen.ignored) == (1, 0, 0)
-    assert repr(permit) == "<Permit 1 of 'x' settled>"
+    assert repr(permit) == "<Permit of 'x' settled>"
 
 
 def test_a_forgotten_permit_costs_its_probe_only_for_a_while():

@@ -92,5 +92,5 @@ def test_a_failure_that_cannot_be_printed_is_told_by_type():
 
     breaker = CircuitBreaker("x", ONE_FAILURE)
     breaker.acquire().failure(UnprintableError())
-    assert breaker.statistics().last_failure == "UnprintableError"
+    assert breaker.statistics().last_failure == "UnprintableError: [__str__ raised RuntimeError]"
     assert breaker.state is BreakerState.OPEN

@@ -8,7 +8,7 @@ from creatormate_resilience.breaker._events import BreakerStateChanged, CallReje
 from creatormate_resilience.breaker._machine import BreakerState
 from creatormate_resilience.breaker._permit import Permit
 from creatormate_resilience.breaker._registry import CircuitBreakerRegistry
-from creatormate_resilience.breaker._statistics import BreakerStatistics
+from creatormate_resilience.breaker._statistics import BreakerStatistics, LatencyQuantiles
 
 __all__ = (
     "BreakerState",
@@ -19,6 +19,7 @@ __all__ = (
     "CircuitBreakerConfig",
     "CircuitBreakerRegistry",
     "CountWindow",
+    "LatencyQuantiles",
     "Permit",
     "TimeWindow",
 )

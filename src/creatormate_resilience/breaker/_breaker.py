@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import random
 import threading
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
-from creatormate_resilience.breaker._config import CircuitBreakerConfig
+from creatormate_resilience.breaker._config import CircuitBreakerConfig, TimeWindow
 from creatormate_resilience.breaker._events import BreakerStateChanged, CallRejected
-from creatormate_resilience.breaker._machine import BreakerState, Machine, Transition
+from creatormate_resilience.breaker._machine import PASSING, BreakerState, Era, Machine, Transition
 from creatormate_resilience.breaker._permit import Guard, Permit, timeout_refusal
-from creatormate_resilience.breaker._statistics import BreakerStatistics, Totals
+from creatormate_resilience.breaker._statistics import BreakerStatistics, LastFailure, Latencies, Totals
 from creatormate_resilience.breaker._verdict import judge
 from creatormate_resilience.breaker._wrapping import wrap
 from creatormate_resilience.clock import Clock, SystemClock
-from creatormate_resilience.events import Event, Listener, notify
-from creatormate_resilience.exceptions import CircuitOpenError, ConfigurationError
+from creatormate_resilience.events import Listener, notify
+from creatormate_resilience.exceptions import CircuitOpenError, ConfigurationError, map_exception
 from creatormate_resilience.outcome import Outcome, OutcomeKind
-from creatormate_resilience.policy import refuse_awaitable
-from creatormate_resilience.redaction import redact_text
-from creatormate_resilience.time_limit import time_limit
+from creatormate_resilience.policy import refuse_awaitables
 
 __all__ = ("CircuitBreaker",)
 
@@ -30,6 +27,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 _SUCCESS = OutcomeKind.SUCCESS
 _FAILURE = OutcomeKind.FAILURE
+# The error is nothing but its arguments; its constructor would only put them in order.
+_refuse: Callable[..., CircuitOpenError] = CircuitOpenError.__new__
+_REFUSING = frozenset({BreakerState.OPEN, BreakerState.FORCED_OPEN})
 
 
 class CircuitBreaker:
@@ -67,16 +67,25 @@ class CircuitBreaker:
         self.name = name
         self.config = config or CircuitBreakerConfig()
         self.async_only = self.config.timeout is not None and not lenient_timeout
-        self._clock = clock or SystemClock()
+        self.clock = clock or SystemClock()
+        self._now = self.clock.monotonic
         self._listeners = tuple(listeners)
         self._lock = threading.Lock()
         self._totals = Totals()
+        self._reject = self._totals.rejected.tick
+        self._latencies = None if self.config.slow_call_duration is None else Latencies()
+        self.measures = self._latencies is not None or self.config.classify is not None
+        self.watches_time = isinstance(self.config.window, TimeWindow)
         self._machine = Machine(
             self.config,
             initial=_as_state(initial_state),
-            now=self._clock.monotonic(),
+            now=self._now(),
             jitter=random.random,
         )
+        self.passing: Era | None = None
+        """The current era where it lets every call through, so that a call need not ask; else None."""
+        self._open_until = -math.inf
+        self._enter()
 
     def __call__(self, fn: Callable[P, T], /) -> Callable[P, T]:
         """Protect a function: `@breaker`.
@@ -102,17 +111,7 @@ class CircuitBreaker:
         """
         if self.async_only:
             raise timeout_refusal(self.name, fn)
-        permit = self.acquire()
-        try:
-            result = fn(*args, **kwargs)
-        except BaseException as error:
-            permit.failure(error)
-            raise
-        if inspect.isawaitable(result):
-            permit.release()
-            refuse_awaitable(result, fn)
-        permit.success(result)
-        return result
+        return self.acquire().run(fn, *args, **kwargs)
 
     async def acall(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call an async function through the breaker, within `config.timeout` seconds.
@@ -121,18 +120,7 @@ class CircuitBreaker:
             CircuitOpenError: The circuit is open.
             OperationTimeoutError: It took longer than `config.timeout`; counted as a failure.
         """
-        permit = self.acquire()
-        try:
-            if self.config.timeout is None:
-                result = await fn(*args, **kwargs)
-            else:
-                async with time_limit(self.config.timeout, what=f"a call through breaker {self.name!r}"):
-                    result = await fn(*args, **kwargs)
-        except BaseException as error:
-            permit.failure(error)
-            raise
-        permit.success(result)
-        return result
+        return await self.acquire().arun(fn, *args, **kwargs)
 
     def guard(self) -> Guard:
         """Protect a block: `with breaker.guard():` or `async with breaker.guard():`.
@@ -148,42 +136,124 @@ class CircuitBreaker:
         Raises:
             CircuitOpenError: The call may not be made now; `retry_after` says when to ask again.
         """
-        now = self._clock.monotonic()
+        if (era := self.passing) is not None:
+            return Permit(self, era, 0, self._now() if self.measures else 0.0)
+        now, until = self._now(), self._open_until
+        if now < until:  # as open as it was: nothing is to be decided
+            if self._listeners:
+                raise self._refusal(until - now)
+            self._reject()
+            failure = self._totals.last_failure
+            raise _refuse(CircuitOpenError, self.name, until - now, failure and failure.text)
         with self._lock:
             number, transition = self._machine.admit(now)
             era = self._machine.era
-            self._totals.rejected += number is None
             retry_after = 0.0 if number is not None else self._machine.retry_after(now)
+            self._enter()
         if transition is not None:
             self._announce(transition)
         if number is not None:
             return Permit(self, era, number, now)
-        self._notify(CallRejected(self.name, retry_after))
-        raise CircuitOpenError(self.name, retry_after, self._totals.last_failure)
+        raise self._refusal(retry_after)
+
+    def _refusal(self, retry_after: float) -> CircuitOpenError:
+        self._reject()
+        if self._listeners:
+            notify(self._listeners, CallRejected(self.name, retry_after))
+        failure = self._totals.last_failure
+        return _refuse(CircuitOpenError, self.name, retry_after, failure and failure.text)
 
     def settle(self, permit: Permit, result: Any, exception: BaseException | None, *, ignore: bool = False) -> None:
         """Take note of how a permitted call ended; permits call this once."""
-        now = self._clock.monotonic()
-        elapsed = now - permit.started
-        slow = self.config.slow_call_duration is not None and elapsed >= self.config.slow_call_duration
+        elapsed = self._now() - permit.started if self.measures else None
         if ignore:
-            kind = OutcomeKind.IGNORED
-        elif exception is None and self.config.classify is None:
+            self._count(permit.era, permit.number, OutcomeKind.IGNORED)
+        else:
+            self.judge(permit.era, permit.number, Outcome(result, exception, elapsed))
+
+    def judge(self, era: Era, number: int, outcome: Outcome) -> None:
+        """Count a call by its outcome.
+
+        Args:
+            era: When it was let through.
+            number: Of its permit; 0 where it needed none.
+            outcome: How it ended.
+        """
+        elapsed, limit = outcome.elapsed, self.config.slow_call_duration
+        slow = elapsed is not None and limit is not None and elapsed >= limit
+        if self._latencies is not None and elapsed is not None:
+            self._latencies.add(elapsed)
+        if outcome.exception is None and self.config.classify is None:
             kind = _SUCCESS
         else:
-            kind = judge(self.name, self.config, Outcome(result, exception, elapsed), slow=slow)
-        transition = None
+            kind = judge(self.name, self.config, outcome, slow=slow)
+        if kind is _SUCCESS and not slow and era is self.passing:
+            self.succeed(era)
+        else:
+            self._count(era, number, kind, outcome.exception, slow=slow)
+
+    def succeed_after(self, era: Era, started: float) -> None:
+        """Count a success whose duration is watched, from when it was `started`."""
+        now = self._now()
+        if self._latencies is not None:
+            self._latencies.add(now - started)
+        if now - started >= (self.config.slow_call_duration or math.inf):
+            self._count(era, 0, _SUCCESS, slow=True)
+            return
+        if now >= era.turns_at:
+            self.turn(era, now)
+        era.tick()
+
+    def succeed(self, era: Era) -> None:
+        """Count a fast success of an era that lets all calls through, without the lock."""
+        if era.turns_at != math.inf and (now := self._now()) >= era.turns_at:
+            self.turn(era, now)
+        era.tick()
+
+    def _count(
+        self, era: Era, number: int, kind: OutcomeKind, exception: BaseException | None = None, *, slow: bool = False
+    ) -> None:
+        failure = LastFailure.of(exception) if kind is _FAILURE else None
+        now = self._now()
         with self._lock:
-            self._totals.kinds[kind] += 1
-            self._totals.slow += slow
-            if kind is _FAILURE:
-                self._totals.last_failure = _describe(exception)
-            if permit.era is self._machine.era:
-                transition = self._machine.settle(permit.number, kind, now, slow=slow)
+            transition = None
+            if era is self._machine.era:
+                self._totals.count(kind, failure, slow=slow)
+                transition = self._machine.settle(number, kind, now, slow=slow)
+                self._enter()
             else:
-                self._totals.late += 1
+                self._machine.late.tick()
         if transition is not None:
+            self._follow_hint(transition, exception)
             self._announce(transition)
+
+    def _follow_hint(self, transition: Transition, exception: BaseException | None) -> None:
+        """A dependency that says when to come back knows better than a configuration."""
+        if transition.new is not BreakerState.OPEN or exception is None:
+            return
+        if (hint := map_exception(exception).stated_retry_after) is not None:
+            with self._lock:
+                self._machine.hold(transition, hint)
+                self._enter()
+
+    def look(self, era: Era, result: object, fn: Callable[..., Any]) -> type:
+        """See that a sync call has returned no awaitable; which type needs no second look."""
+        try:
+            return refuse_awaitables(result, fn)
+        except TypeError:
+            self._count(era, 0, OutcomeKind.IGNORED)
+            raise
+
+    def turn(self, era: Era, now: float) -> None:
+        """Tell the window of an era that time has passed."""
+        with self._lock:
+            era.turn(now)
+
+    def _enter(self) -> None:
+        """Under the lock: let calls pass, or not, as the current era does."""
+        era = self._machine.era
+        self.passing = era if era.state in PASSING else None
+        self._open_until = -math.inf if era.until is None else era.until
 
     @property
     def state(self) -> BreakerState:
@@ -192,29 +262,29 @@ class CircuitBreaker:
 
     def statistics(self) -> BreakerStatistics:
         """One consistent snapshot."""
-        now = self._clock.monotonic()
+        now = self._now()
         with self._lock:
-            era, totals = self._machine.era, self._totals
-            tally = era.window.tally(now)
-            refuses = era.state in {BreakerState.OPEN, BreakerState.FORCED_OPEN}
+            machine, era, totals = self._machine, self._machine.era, self._totals
+            tally = era.tally(now)
             return BreakerStatistics(
                 name=self.name,
                 state=era.state,
                 time_in_state=max(0.0, now - era.began),
-                retry_after=self._machine.retry_after(now) if refuses else None,
-                successes=totals.kinds[OutcomeKind.SUCCESS],
-                failures=totals.kinds[OutcomeKind.FAILURE],
-                ignored=totals.kinds[OutcomeKind.IGNORED],
-                throttled=totals.kinds[OutcomeKind.THROTTLED],
+                retry_after=machine.retry_after(now) if era.state in _REFUSING else None,
+                successes=machine.successes,
+                failures=machine.failures,
+                ignored=totals.ignored,
+                throttled=totals.throttled,
                 slow=totals.slow,
-                rejected=totals.rejected,
-                late=totals.late,
+                rejected=totals.rejected.value,
+                late=machine.late.value,
                 window_calls=tally.calls,
                 failure_rate=tally.failure_rate,
                 slow_rate=tally.slow_rate,
                 consecutive_failures=era.streak,
-                transitions=self._machine.transitions,
-                last_failure=totals.last_failure,
+                transitions=machine.transitions,
+                last_failure=None if totals.last_failure is None else totals.last_failure.text,
+                latency=None if self._latencies is None else self._latencies.quantiles(),
             )
 
     def force_open(self) -> None:
@@ -246,19 +316,20 @@ class CircuitBreaker:
 
     def _move(self, state: BreakerState, wait: float | None = None) -> None:
         with self._lock:
-            transition = self._machine.move(state, self._clock.monotonic(), wait=wait)
+            transition = self._machine.move(state, self._now(), wait=wait)
+            self._enter()
         self._announce(transition)
 
     def _announce(self, transition: Transition) -> None:
         if self._listeners:
-            last_failure = self._totals.last_failure
-            self._notify(
-                BreakerStateChanged(self.name, transition.old, transition.new, transition.number, last_failure)
+            event = BreakerStateChanged(
+                self.name, transition.old, transition.new, transition.number, self._last_failure()
             )
-
-    def _notify(self, event: Event) -> None:
-        if self._listeners:
             notify(self._listeners, event)
+
+    def _last_failure(self) -> str | None:
+        failure = self._totals.last_failure
+        return None if failure is None else failure.text
 
     def __repr__(self) -> str:
         seen = self.statistics()
@@ -273,12 +344,3 @@ def _as_state(state: BreakerState) -> BreakerState:
     except ValueError:
         accepted = ", ".join(BreakerState)
         raise ConfigurationError(f"initial_state is {state!r}; accepted are {accepted}") from None
-
-
-def _describe(exception: BaseException | None) -> str:
-    if exception is None:
-        return "a result that counts as a failure"
-    try:
-        return f"{type(exception).__name__}: {redact_text(str(exception), 200)}"
-    except Exception:  # noqa: BLE001 - a foreign __str__ may raise anything
-        return type(exception).__name__

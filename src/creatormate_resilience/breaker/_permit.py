@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from creatormate_resilience.breaker._config import CircuitBreakerConfig
 from creatormate_resilience.breaker._machine import Era
 from creatormate_resilience.exceptions import ConfigurationError
+from creatormate_resilience.policy import refuse_awaitables
 from creatormate_resilience.time_limit import time_limit
 
 __all__ = ("Guard", "Permit", "timeout_refusal")
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Issuer(Protocol):
@@ -57,13 +62,44 @@ class Permit:
         """The call was not made, or its outcome says nothing."""
         self._settle(None, None, ignore=True)
 
+    def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Make the call, sync, and settle."""
+        try:
+            result = fn(*args, **kwargs)
+        except BaseException as error:
+            self.failure(error)
+            raise
+        try:
+            refuse_awaitables(result, fn)
+        except TypeError:
+            self.release()
+            raise
+        self.success(result)
+        return result
+
+    async def arun(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Make the call, async, within the breaker's timeout, and settle."""
+        timeout = self._breaker.config.timeout
+        try:
+            if timeout is None:
+                result = await fn(*args, **kwargs)
+            else:
+                async with time_limit(timeout, what=f"a call through breaker {self._breaker.name!r}"):
+                    result = await fn(*args, **kwargs)
+        except BaseException as error:
+            self.failure(error)
+            raise
+        self.success(result)
+        return result
+
     def _settle(self, result: Any, exception: BaseException | None, *, ignore: bool) -> None:
         if not self._settled:
             self._settled = True
             self._breaker.settle(self, result, exception, ignore=ignore)
 
     def __repr__(self) -> str:
-        return f"<Permit {self.number} of {self._breaker.name!r}{' settled' if self._settled else ''}>"
+        probe = f" {self.number}" if self.number else ""
+        return f"<Permit{probe} of {self._breaker.name!r}{' settled' if self._settled else ''}>"
 
 
 class Guard:

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import deque
+from dataclasses import dataclass
 
+from creatormate_resilience.breaker._counter import make_counter
 from creatormate_resilience.breaker._machine import BreakerState
+from creatormate_resilience.exceptions._chain import printed
 from creatormate_resilience.outcome import OutcomeKind
+from creatormate_resilience.redaction import redact_text
 
-__all__ = ("BreakerStatistics",)
+__all__ = ("BreakerStatistics", "LastFailure", "Latencies", "LatencyQuantiles", "Totals")
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyQuantiles:
+    """How long the last calls took, 512 at most, in seconds.
+
+    Attributes:
+        p50: Half of them took no longer; so do 95 of 100 and 99 of 100 for the next two.
+        p95: See `p50`.
+        p99: See `p50`.
+        longest: The slowest.
+    """
+
+    p50: float
+    p95: float
+    p99: float
+    longest: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +46,14 @@ class BreakerStatistics:
         throttled: Calls that the dependency put off.
         slow: Calls that were slow.
         rejected: Calls that were not let through.
-        late: Outcomes that arrived after the state had changed and moved nothing.
+        late: Outcomes that arrived after the state had changed; they moved nothing and are counted nowhere else.
         window_calls: Calls in the window now.
         failure_rate: Share of failures in the window, 0 to 1.
         slow_rate: Share of slow calls in the window, 0 to 1.
         consecutive_failures: Failures in a row.
         transitions: Changes of state since the breaker was made.
         last_failure: What failed last, redacted.
+        latency: How long calls took; None where `slow_call_duration` asks nobody to watch.
     """
 
     name: str
@@ -51,19 +73,72 @@ class BreakerStatistics:
     consecutive_failures: int
     transitions: int
     last_failure: str | None
+    latency: LatencyQuantiles | None
 
     @property
     def calls(self) -> int:
         """Calls that were let through and have ended."""
-        return self.successes + self.failures + self.ignored + self.throttled
+        return self.successes + self.failures + self.ignored + self.throttled + self.late
 
 
-@dataclass(slots=True)
+class LastFailure:
+    """What failed last, as text that is redacted when somebody reads it; the exception itself is not kept."""
+
+    __slots__ = ("_kind", "_text", "_told")
+
+    def __init__(self, kind: str | None, text: str) -> None:
+        self._kind = kind
+        self._text = text
+        self._told: str | None = None
+
+    @classmethod
+    def of(cls, exception: BaseException | None) -> LastFailure:
+        """Of an exception, or of a result that counts as a failure."""
+        if exception is None:
+            return cls(None, "a result that counts as a failure")
+        return cls(type(exception).__name__, printed(exception)[:1024])
+
+    @property
+    def text(self) -> str:
+        """The type's name and a short redacted message."""
+        if self._told is None:
+            self._told = self._text if self._kind is None else f"{self._kind}: {redact_text(self._text, 200)}"
+        return self._told
+
+
+class Latencies:
+    """The durations of the last calls, 512 at most."""
+
+    __slots__ = ("_seconds", "add")
+
+    def __init__(self) -> None:
+        self._seconds: deque[float] = deque(maxlen=512)
+        self.add = self._seconds.append  # of a deque: atomic
+
+    def quantiles(self) -> LatencyQuantiles | None:
+        """A picture of them; None before the first call."""
+        ordered = sorted(self._seconds.copy())
+        if not ordered:
+            return None
+        last = len(ordered) - 1
+        p50, p95, p99 = (ordered[round(last * share)] for share in (0.5, 0.95, 0.99))
+        return LatencyQuantiles(p50, p95, p99, ordered[last])
+
+
 class Totals:
-    """Running numbers of one breaker; guarded by its lock."""
+    """Running numbers of one breaker; guarded by its lock, but for the rejected."""
 
-    kinds: dict[OutcomeKind, int] = field(default_factory=lambda: dict.fromkeys(OutcomeKind, 0))
-    slow: int = 0
-    rejected: int = 0
-    late: int = 0
-    last_failure: str | None = None
+    __slots__ = ("ignored", "last_failure", "rejected", "slow", "throttled")
+
+    def __init__(self) -> None:
+        self.ignored = self.throttled = self.slow = 0
+        self.rejected = make_counter()
+        self.last_failure: LastFailure | None = None
+
+    def count(self, kind: OutcomeKind, failure: LastFailure | None, *, slow: bool) -> None:
+        """Add what no era counts."""
+        self.ignored += kind is OutcomeKind.IGNORED
+        self.throttled += kind is OutcomeKind.THROTTLED
+        self.slow += slow
+        if failure is not None:
+            self.last_failure = failure

@@ -8,8 +8,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import aclosing
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
+from creatormate_resilience.breaker._machine import Era
 from creatormate_resilience.breaker._permit import Issuer, timeout_refusal
+from creatormate_resilience.clock import Clock
 from creatormate_resilience.log import get_logger
+from creatormate_resilience.outcome import Outcome
 from creatormate_resilience.policy import is_async
 from creatormate_resilience.time_limit import time_limit
 
@@ -23,6 +26,16 @@ _log = get_logger("breaker")
 
 class Caller(Issuer, Protocol):
     """The breaker, as wrappers see it."""
+
+    clock: Clock
+    passing: Era | None
+    watches_time: bool
+    """Whether the window wants to know the time at every success."""
+
+    def judge(self, era: Era, number: int, outcome: Outcome) -> None: ...
+    def look(self, era: Era, result: object, fn: Callable[..., Any]) -> type: ...
+    def turn(self, era: Era, now: float) -> None: ...
+    def succeed_after(self, era: Era, started: float) -> None: ...
 
     def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
     async def acall(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
@@ -54,6 +67,59 @@ def _check_timeout(breaker: Issuer, fn: Callable[..., Any]) -> None:
 
 
 def _sync(breaker: Caller, fn: Callable[P, T]) -> Callable[P, T]:
+    if breaker.config.classify is not None:  # it looks at results
+        return _sync_whole(breaker, fn)
+    if breaker.config.slow_call_duration is not None:
+        return _sync_watched(breaker, fn)
+    plain: type = type(None)
+    now = breaker.clock.monotonic if breaker.watches_time else None
+
+    @functools.wraps(fn)
+    def protected(*args: P.args, **kwargs: P.kwargs) -> T:
+        nonlocal plain
+        era = breaker.passing
+        if era is None:
+            return breaker.acquire().run(fn, *args, **kwargs)
+        try:
+            result = fn(*args, **kwargs)
+        except BaseException as error:
+            breaker.judge(era, 0, Outcome(None, error))
+            raise
+        if type(result) is not plain:  # looked at once for each type that comes along
+            plain = breaker.look(era, result, fn)
+        if now is not None and (moment := now()) >= era.turns_at:
+            breaker.turn(era, moment)
+        era.tick()
+        return result
+
+    return protected
+
+
+def _sync_watched(breaker: Caller, fn: Callable[P, T]) -> Callable[P, T]:
+    plain: type = type(None)
+    now = breaker.clock.monotonic
+
+    @functools.wraps(fn)
+    def protected(*args: P.args, **kwargs: P.kwargs) -> T:
+        nonlocal plain
+        era = breaker.passing
+        if era is None:
+            return breaker.acquire().run(fn, *args, **kwargs)
+        started = now()
+        try:
+            result = fn(*args, **kwargs)
+        except BaseException as error:
+            breaker.judge(era, 0, Outcome(None, error, now() - started))
+            raise
+        if type(result) is not plain:
+            plain = breaker.look(era, result, fn)
+        breaker.succeed_after(era, started)
+        return result
+
+    return protected
+
+
+def _sync_whole(breaker: Caller, fn: Callable[P, T]) -> Callable[P, T]:
     @functools.wraps(fn)
     def protected(*args: P.args, **kwargs: P.kwargs) -> T:
         return breaker.call(fn, *args, **kwargs)
@@ -62,6 +128,51 @@ def _sync(breaker: Caller, fn: Callable[P, T]) -> Callable[P, T]:
 
 
 def _async(breaker: Caller, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    if breaker.config.classify is not None or breaker.config.timeout is not None:
+        return _async_whole(breaker, fn)
+    if breaker.config.slow_call_duration is not None:
+        return _async_watched(breaker, fn)
+    now = breaker.clock.monotonic if breaker.watches_time else None
+
+    @functools.wraps(fn)
+    async def protected(*args: P.args, **kwargs: P.kwargs) -> T:
+        era = breaker.passing
+        if era is None:
+            return await breaker.acquire().arun(fn, *args, **kwargs)
+        try:
+            result = await fn(*args, **kwargs)
+        except BaseException as error:
+            breaker.judge(era, 0, Outcome(None, error))
+            raise
+        if now is not None and (moment := now()) >= era.turns_at:
+            breaker.turn(era, moment)
+        era.tick()
+        return result
+
+    return protected
+
+
+def _async_watched(breaker: Caller, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    now = breaker.clock.monotonic
+
+    @functools.wraps(fn)
+    async def protected(*args: P.args, **kwargs: P.kwargs) -> T:
+        era = breaker.passing
+        if era is None:
+            return await breaker.acquire().arun(fn, *args, **kwargs)
+        started = now()
+        try:
+            result = await fn(*args, **kwargs)
+        except BaseException as error:
+            breaker.judge(era, 0, Outcome(None, error, now() - started))
+            raise
+        breaker.succeed_after(era, started)
+        return result
+
+    return protected
+
+
+def _async_whole(breaker: Caller, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
     @functools.wraps(fn)
     async def protected(*args: P.args, **kwargs: P.kwargs) -> T:
         return await breaker.acall(fn, *args, **kwargs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Unpack
 
 from creatormate_resilience.exceptions._problem import time_from
@@ -51,15 +50,27 @@ class CircuitOpenError(ResilienceError):
     default_retryable = True
     default_retry_after = 5.0
     default_user_message = "This feature is temporarily unavailable."
-    breaker: str = "unknown"
-    last_failure: str | None = None
 
     def __init__(self, breaker: str, retry_after: float = 5.0, last_failure: str | None = None, **options: Any) -> None:
         if options:
             super().__init__(None, **options)
-        self._retry_after = retry_after if 0 <= retry_after < math.inf else time_from(retry_after)
-        self.breaker = breaker
-        self.last_failure = last_failure
+        self.args = (breaker, retry_after, last_failure)
+
+    # A breaker that rejects makes thousands of these, so an error is nothing but its arguments until it is looked at.
+    @property
+    def breaker(self) -> str:
+        """Name of the breaker."""
+        return str(self.args[0]) if self.args else "unknown"
+
+    @property
+    def last_failure(self) -> str | None:
+        """What the breaker saw last, as a short redacted text."""
+        return self.args[2] if len(self.args) > 2 else None
+
+    @property
+    def given_advice(self) -> tuple[bool | None, float | None]:
+        """Its wait is its second argument, unless it was rebuilt from a document."""
+        return self._retryable, time_from(self.args[1]) if len(self.args) > 1 else self._retry_after
 
     def __str__(self) -> str:
         seen = f"; last failure: {self.last_failure}" if self.last_failure else ""
