@@ -157,15 +157,19 @@ def _repeats(message: str, value: object) -> bool:
         if not left:
             return False
         item = left.pop()
-        if isinstance(item, Mapping):
-            pairs: Iterable[tuple[Any, Any]] = item.items()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-            for key, inner in islice(pairs, _NODES_LIMIT):
-                left += (inner,) if str(key).isidentifier() else (inner, key)
-        elif isinstance(item, list | tuple):
-            left += cast("Sequence[Any]", item)[:_NODES_LIMIT]
+        if isinstance(item, Mapping | list | tuple):
+            left += _inside(cast("Mapping[Any, Any] | Sequence[Any]", item))
         elif _stands_in(item, message, words):
             return True
     return True
+
+
+def _inside(container: Mapping[Any, Any] | Sequence[Any]) -> Iterable[object]:
+    """Items; values, and keys that are no field's name."""
+    if not isinstance(container, Mapping):
+        return container[:_NODES_LIMIT]
+    made_up = (key for key in islice(container, _NODES_LIMIT) if not str(key).isidentifier())
+    return [*made_up, *islice(container.values(), _NODES_LIMIT)]
 
 
 def _stands_in(value: object, message: str, words: Iterable[str]) -> bool:
