@@ -236,7 +236,11 @@ def test_plain_keeps_what_looks_like_a_secret():
 @pytest.mark.parametrize(
     "piece",
     ["a@", "a.", "eyJ", "eyJ-", "://", "a://", "a://b", "1 ", "1-", "11", "token=", "token", "'token':", "bearer ",
-     "-----BEGIN ", "sk-", "AKIA", "a://a:a", "@@", "x@a.", "=", "password", "password-"],
+     "-----BEGIN ", "sk-", "AKIA", "a://a:a", "@@", "x@a.", "=", "password", "password-", "-----BEGIN PRIVATE KEY-----",
+     "PRIVATE KEY-----", "-----END PRIVATE KEY", "_", "-", ".", "%40", "a%40", "%3A%2F%2F", "4111 1111 1111 1111 ", "4",
+     "4-", "cookie: a;", "authorization: a ", "password '", "identified by ", "identified with a ", "'password': '",
+     "\\", "password=\"\\", "password=\"''", "secrets=[", "tokens=1 ", "eyJ.", "SG.", "xoxb-", "ghp_", "sk_", "basic ",
+     "\ud800", "é", "@example.com", "a.b@c.d", "key", "api_", "\n", "password=[REDACTED]"],
 )  # fmt: skip
 def test_hostile_text_costs_linear_work(piece):
     """Four times the hostile text costs about four times the work, where a quadratic pattern would take sixteen."""
