@@ -106,6 +106,16 @@ def test_values_under_secret_keys_are_replaced(key):
     assert "hunter2" not in json.dumps(redact({"outer": [{key: {"deep": "hunter2"}}]}))
 
 
+@pytest.mark.parametrize("name", ["x-api-key", "Authorization", b"cookie", "b'set-cookie'", "password"])
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_values_in_pairs_under_secret_names_are_replaced(name, kind):
+    """Headers and form fields come as pairs; how long a token lives may be read."""
+    shown = redact({"headers": [kind([name, "Zq38c69ac1"]), kind(["accept", "text/html"]), kind(["token_ttl", 60])]})
+    assert "Zq38c69ac1" not in str(shown)
+    assert shown["headers"][1:] == [["accept", "text/html"], ["token_ttl", 60]]
+    assert redact(shown) == shown
+
+
 def test_a_key_that_is_a_secret_is_replaced():
     """A token used as a key of a mapping is a token."""
     assert JWT not in json.dumps(redact({JWT: 1}))

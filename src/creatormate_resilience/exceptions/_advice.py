@@ -28,6 +28,8 @@ def retry_advice(error: Any, root: type[Any], advise: Callable[[BaseException], 
         root: `ResilienceError`; given, because it uses this.
         advise: Maps a foreign cause to an instance of `root`, or to None.
     """
+    if error.__cause__ is None and error.__context__ is None:  # as for nearly all
+        return _own_advice(error, None)
     family = [error]
     advice: RetryAdvice | None = None
     for cause in exception_chain(error):  # ends on cycles, so this does too

@@ -12,6 +12,7 @@ __all__ = ("describe", "dotted_name", "exception_chain", "group_leaves", "printe
 _CHAIN_LIMIT = 10
 _LEAVES = 5
 _LEVELS = 3
+_NAME_LIMIT = 200
 
 
 def exception_chain(exc: BaseException) -> Iterator[BaseException]:
@@ -60,7 +61,7 @@ def describe(exc: BaseException) -> str:
 
 
 def _line(exc: BaseException) -> str:
-    return f"{dotted_name(type(exc))}: {redact_text(printed(exc), 500)}"
+    return f"{dotted_name(type(exc))[:_NAME_LIMIT]}: {redact_text(printed(exc), 500)}"
 
 
 def dotted_name(cls: type[object]) -> str:

@@ -8,12 +8,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, cast
 
 from creatormate_resilience.exceptions._vocabulary import ErrorCategory
 from creatormate_resilience.redaction import plain
 
-__all__ = ("parse_retry_after", "phrase", "read_problem", "render_problem", "time_from")
+__all__ = ("parse_retry_after", "phrase", "read_problem", "render_problem", "safe_text", "time_from")
 
 _MEMBERS = 32
 
@@ -41,26 +42,36 @@ def render_problem(
     error: Renderable, detail: str, *, type_base_uri: str | None, domain: str | None, request_id: str | None
 ) -> dict[str, Any]:
     """The document of an error; see `ResilienceError.to_problem`."""
-    error_id = str(plain(error.error_id))
+    error_id, wait = safe_text(error.error_id), time_from(error.retry_after)
     document: dict[str, Any] = {
         "type": "about:blank" if type_base_uri is None else type_base_uri + error.code.lower().replace("_", "-"),
         "title": phrase(error.status_code),
         "status": error.status_code,
-        "detail": str(plain(detail)),
+        "detail": safe_text(detail),
         "instance": f"urn:uuid:{error_id}",
         "code": error.code,
         "category": str(error.category),
         "retryable": bool(error.retryable),
         "error_id": error_id,
     }
-    optional = {
-        "retry_after": time_from(error.retry_after),
-        "domain": plain(domain),
-        "request_id": plain(request_id),
-        "context": plain(error.public) or None if error.public else None,
-        "errors": plain(error.errors) or None if error.errors else None,
-    }
-    return document | {key: value for key, value in optional.items() if value is not None}
+    if wait is not None:
+        document["retry_after"] = wait
+    if domain is not None:
+        document["domain"] = safe_text(domain)
+    if request_id is not None:
+        document["request_id"] = safe_text(request_id)
+    if error.public and (public := plain(error.public)):
+        document["context"] = public
+    if error.errors and (errors := plain(error.errors)):
+        document["errors"] = errors
+    return document
+
+
+def safe_text(value: object) -> str:
+    """A value as a text that may be sent."""
+    if type(value) is str and len(value) <= 4096 and value.isascii():  # nothing in it could hurt
+        return value
+    return str(plain(value))
 
 
 def read_problem(document: Mapping[str, Any], *, trusted_domain: str | None) -> tuple[str | None, dict[str, Any]]:
@@ -108,12 +119,12 @@ def _http_date(text: str, now: float, longest: float) -> float | None:
     return min(max(0.0, moment - now), longest)
 
 
+_PHRASES = MappingProxyType({status.value: status.phrase for status in HTTPStatus} | {499: "Client Closed Request"})
+
+
 def phrase(status: int) -> str:
     """The title of an HTTP status."""
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Client Closed Request" if status == 499 else "Error"
+    return _PHRASES.get(status, "Error")
 
 
 def _mappings(value: Any) -> list[Mapping[str, Any]]:

@@ -15,14 +15,14 @@ from creatormate_resilience.log._traceback import frames, traceback_text
 from creatormate_resilience.redaction import redact, redact_text
 from creatormate_resilience.request_context import get_request_context
 
-__all__ = ("Line", "exception_in", "get_logger", "is_heard", "misfit", "render", "request_ids")
+__all__ = ("Line", "exception_in", "get_logger", "is_heard", "misfit", "render", "request_ids", "write_line")
 
 _ROOT = "creatormate_resilience"
 logging.getLogger(_ROOT).addHandler(logging.NullHandler())
 
 
-class Line(str):
-    """The text of a record, which also knows what it was made of.
+class Line:
+    """The message of a record; a text where somebody prints it, and what the text is made of where somebody does not.
 
     Attributes:
         event: What happened.
@@ -31,16 +31,14 @@ class Line(str):
 
     __slots__ = ("event", "fields")
 
-    event: str
-    fields: dict[str, Any]
+    def __init__(self, event: str, fields: dict[str, Any]) -> None:
+        self.event = event
+        self.fields = fields
 
-    @classmethod
-    def of(cls, event: str, fields: dict[str, Any]) -> Line:
+    def __str__(self) -> str:
         """`event key=value ...`; frames are left out, for the traceback beside them tells the same."""
-        shown = " ".join(f"{key}={value!r}" for key, value in fields.items() if key != "frames")
-        line = cls(f"{event} {shown}" if shown else event)
-        line.event, line.fields = event, fields
-        return line
+        shown = " ".join(f"{key}={value!r}" for key, value in self.fields.items() if key != "frames")
+        return f"{self.event} {shown}" if shown else self.event
 
 
 def request_ids() -> dict[str, str]:
@@ -92,7 +90,22 @@ def render(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> tuple
     if exc is not None:
         fields |= {"frames": frames(exc), "traceback": traceback_text(exc)}
     # exc_info must be said: a stdlib logger's `exception` method would add the exception with all its secrets.
-    return (Line.of(text, fields),), {"extra": {"resilience": fields}, "exc_info": None, "stack_info": stack_info}
+    return (Line(text, fields),), {"extra": {"resilience": fields}, "exc_info": None, "stack_info": stack_info}
+
+
+def write_line(unit: str, level: int, event: str, fields: dict[str, Any]) -> None:
+    """Log what is redacted already, at half the cost of `get_logger`; for lines that are written by the thousand.
+
+    Args:
+        unit: Name of the unit, as for `get_logger`.
+        level: A number of the standard library.
+        event: What happened.
+        fields: Plain data without secrets; ids of the current request are put in front of them.
+    """
+    logger = logging.getLogger(f"{_ROOT}.{unit}")
+    fields = {**request_ids(), **fields}
+    extra = {"resilience": fields}
+    logger.handle(logger.makeRecord(logger.name, level, "", 0, Line(event, fields), (), None, extra=extra))
 
 
 def _filled(text: object, args: tuple[object, ...]) -> str:

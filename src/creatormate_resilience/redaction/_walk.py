@@ -26,6 +26,7 @@ Names: TypeAlias = Mapping[str, tuple[str, KeyVerdict]]
 
 # Looked up once: a union or a member of an enumeration would be made or sought anew for every value.
 _LISTS = frozenset({list, tuple, set, frozenset})
+_PAIRS = frozenset({list, tuple})
 _MAPPINGS = (dict, Mapping)
 _SEQUENCES = (list, tuple, Set)
 _SMALL = 10**12  # shorter than any card number
@@ -142,6 +143,10 @@ class Walk:
                 items, more = self._taken(value, min(self._items, self._nodes_left))
             visit = self._value
             result = [visit(item, depth + 1) for item in items]
+            if len(result) == 2 and kind in _PAIRS and isinstance(value[0], str | bytes):  # a header, a form field
+                _, verdict = self._names[self._key(value[0])]
+                if verdict is not _HARMLESS:
+                    result[1] = self._count(value[1]) if verdict is _COUNT else REDACTED
             return [*result, TRUNCATED] if more else result
         finally:
             ancestors.discard(here)

@@ -116,8 +116,11 @@ def _encoded(document: dict[str, Any]) -> bytes:
     return body
 
 
+_encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+
+
 def _json(value: object) -> bytes:
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")
+    return _encode(value).encode("ascii")
 
 
 def _own_headers(

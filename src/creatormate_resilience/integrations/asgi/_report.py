@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 from creatormate_resilience.events import notify
 from creatormate_resilience.exceptions import InternalError, ResilienceError, Severity, map_exception
 from creatormate_resilience.exceptions._chain import describe
+from creatormate_resilience.exceptions._problem import safe_text
 from creatormate_resilience.integrations.asgi._answer import sendable_status
 from creatormate_resilience.integrations.asgi._config import ErrorHandlingConfig
 from creatormate_resilience.integrations.asgi._events import RequestFailed
-from creatormate_resilience.log import frames, get_logger, is_heard
+from creatormate_resilience.log import frames, get_logger, is_heard, traceback_text, write_line
+from creatormate_resilience.redaction import redact, redact_text
 from creatormate_resilience.request_context import RequestContext, get_request_context
 
 __all__ = ("ErrorReporter",)
@@ -26,6 +28,7 @@ _LEVELS = MappingProxyType({
 })  # fmt: skip
 _MARK = "_reported_for_request"
 _CODES = 512
+_CAUSES = 20
 
 
 class _Mark(NamedTuple):
@@ -84,22 +87,25 @@ class ErrorReporter:
         level = _LEVELS[failed.error.severity]
         if is_heard(_UNIT, level):
             what = "a request failed unexpectedly" if failed.unexpected else "a request failed"
-            _log.log(level, what, **self._fields(failed))
+            write_line(_UNIT, level, what, self._fields(failed))
 
     def _fields(self, failed: RequestFailed) -> dict[str, Any]:
         error, exc, request = failed.error, failed.exception, failed.request
-        fields: dict[str, Any] = {"code": error.code, "status": failed.status, "error_id": error.error_id}
+        fields: dict[str, Any] = {
+            "code": safe_text(error.code),
+            "status": failed.status,
+            "error_id": safe_text(error.error_id),
+        }
         if request is not None:
-            fields |= {"method": request.method, "route": request.route, "client_ip": request.client_ip}
-        fields["reason"] = str(error)
+            fields["method"], fields["route"], fields["client_ip"] = request.method, request.route, request.client_ip
+        fields["reason"] = redact_text(str(error))
         if error.context:
-            fields["context"] = error.context
+            fields["context"] = redact(error.context)
         if causes := error.cause_chain or (() if exc is error else (describe(exc),)):
-            fields["causes"] = causes
+            fields["causes"] = list(causes[:_CAUSES])
+        fields["frames"] = frames(exc)
         if failed.unexpected and self._may_trace(error.code):
-            fields["exc_info"] = exc  # becomes a redacted traceback
-        else:
-            fields["frames"] = frames(exc)
+            fields["traceback"] = traceback_text(exc)
         return fields
 
     def _may_trace(self, code: str) -> bool:
