@@ -41,15 +41,17 @@ class RequestContext:
 
     Attributes:
         request_id: The `X-Request-ID` that came, where it is a good one; else a new one.
+        error_id: Of the error that was reported last for it; None while all is well.
     """
 
-    __slots__ = ("_client_ip", "_headers", "_resolve_client_ip", "_scope", "_trace", "request_id")
+    __slots__ = ("_client_ip", "_headers", "_resolve_client_ip", "_scope", "_trace", "error_id", "request_id")
 
     def __init__(
         self, scope: Mapping[str, Any], resolve_client_ip: Callable[[str | None, _Headers], str | None]
     ) -> None:
         self._headers: _Headers = scope.get("headers", ())
         self.request_id: str = read_request_id(self._headers)
+        self.error_id: str | None = None
         self._scope = scope
         self._resolve_client_ip = resolve_client_ip
         self._client_ip: str | type[_Unread] | None = _Unread

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creatormate_resilience.exceptions import Messages, NotFoundError, ResilienceError, negotiate_locale
+from creatormate_resilience.exceptions import ConflictError, Messages, NotFoundError, ResilienceError, negotiate_locale
 
-GERMAN = Messages({"en": {}, "de": {"RESOURCE_NOT_FOUND": "Video $video fehlt ($missing)."}})
+GERMAN = Messages({"en": {}, "de": {"RESOURCE_NOT_FOUND": "Video $video fehlt."}})
 
 
 @pytest.mark.parametrize(
@@ -36,25 +36,31 @@ def test_any_header_gives_one_of_the_languages(header):
 def test_a_translated_message_stands_in_the_document():
     """Parameters come from the public data; `title` stays as it is, because it must not vary (RFC 9457)."""
     document = NotFoundError("x", public={"video": "v1"}).to_problem(catalog=GERMAN, locale="de")
-    assert document["detail"] == "Video v1 fehlt ($missing)."
+    assert document["detail"] == "Video v1 fehlt."
     assert document["title"] == "Not Found"
 
 
 @pytest.mark.parametrize(
     ("error", "locale"),
-    [(NotFoundError(user_message="Gone, sorry."), "de"), (NotFoundError(), "en"), (ResilienceError(), "de")],
+    [
+        (NotFoundError(user_message="Gone, sorry.", public={"video": "v1"}), "de"),
+        (NotFoundError(public={"video": "v1"}), "en"),
+        (ResilienceError(), "de"),
+        (NotFoundError(), "de"),
+    ],
 )
 def test_without_a_translation_the_error_speaks(error, locale):
-    """The raiser's own words stay; so does the class's text where the catalog has none."""
+    """The raiser's own words stay, and the class's where the catalog has none, or one that cannot be filled."""
     assert error.to_problem(catalog=GERMAN, locale=locale)["detail"] == error.user_message
 
 
 def test_a_template_cannot_reach_into_objects():
     """Only scalars are filled in, and nothing is looked up on them."""
-    messages = Messages({"en": {"RESOURCE_NOT_FOUND": "${video} {video.__class__} $channel"}})
-    error = NotFoundError(public={"video": "v1", "channel": {"secret": 1}})
-    detail = error.to_problem(catalog=messages, locale="en")["detail"]
-    assert detail == "v1 {video.__class__} $channel"
+    messages = Messages({"en": {"RESOURCE_NOT_FOUND": "${video} {video.__class__}", "CONFLICT": "$channel"}})
+    error = NotFoundError(public={"video": "v1"})
+    assert error.to_problem(catalog=messages, locale="en")["detail"] == "v1 {video.__class__}"
+    nested = ConflictError(public={"channel": {"secret": 1}})
+    assert nested.to_problem(catalog=messages, locale="en")["detail"] == ConflictError.default_user_message
 
 
 def test_a_catalog_that_fails_is_logged_and_the_class_speaks(caplog):
@@ -77,3 +83,17 @@ def test_a_catalog_without_a_language_is_refused():
     with pytest.raises(ValueError, match="messages is empty; accepted"):
         Messages({})
     assert repr(GERMAN) == "<Messages en, de>"
+
+
+@pytest.mark.parametrize("messages", [{"en": None}, {5: {}}, {"en": {"CODE": 5}}, {"en": {"CODE": "5 $"}}, "en", [1]])
+def test_what_is_no_catalog_is_refused(messages):
+    """When it is made, not when a client asks in that language."""
+    with pytest.raises((TypeError, ValueError), match=r"accepted is a mapping|write \$\$"):
+        Messages(messages)
+
+
+@pytest.mark.parametrize("locales", [(), [], None, "de"])
+def test_there_must_be_languages(locales):
+    """One to fall back to."""
+    with pytest.raises(ValueError, match="accepted is a sequence of at least one language"):
+        negotiate_locale("de", locales)

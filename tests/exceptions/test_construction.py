@@ -120,6 +120,24 @@ def test_concealing_an_authorization_error_shows_that_there_is_nothing():
     assert AuthorizationError("not the owner").to_problem()["status"] == 403
 
 
+def test_a_concealing_error_can_show_the_error_that_is_raised_where_there_is_nothing():
+    """With the same public data and message, or the two could be told apart; the id is its own."""
+    missing = NotFoundError("no row", public={"video": "v1"}, user_message="No such video.")
+    concealing = AuthorizationError("not yours", conceal=missing)
+    shown, told = concealing.to_problem(), missing.to_problem()
+    assert shown | {"instance": "", "error_id": ""} == told | {"instance": "", "error_id": ""}
+    assert shown["error_id"] == concealing.error_id != missing.error_id
+    with pytest.raises(TypeError, match="conceal is 'no'; accepted"):
+        AuthorizationError("x", conceal="no")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("error_id", ["", "a\nb", "x" * 129, "<script>"])
+def test_an_id_that_could_break_a_line_is_refused(error_id):
+    """It stands in logs and documents."""
+    with pytest.raises(ValueError, match=r"error_id is .*; accepted"):
+        NotFoundError(error_id=error_id)
+
+
 def test_a_negative_wait_is_none_at_all():
     """A moment that has passed means: now."""
     assert NotFoundError("x", retry_after=-3.0).retry_after == 0.0

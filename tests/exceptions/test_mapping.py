@@ -10,9 +10,11 @@ import ssl
 
 import aiohttp
 import asyncpg
+import fastapi.exceptions
 import httpx
 import httpx2
 import psycopg
+import pydantic
 import pytest
 import redis.exceptions
 import requests
@@ -20,6 +22,7 @@ import sqlalchemy.exc
 import starlette.exceptions
 import starlette.requests
 import trio
+from pydantic import BaseModel
 
 from creatormate_resilience.exceptions import (
     AlreadyExistsError,
@@ -330,6 +333,31 @@ def test_a_group_counts_as_its_gravest_leaf(leaves, expected):
         assert all(type(leaf).__name__ in error.cause_chain[0] for leaf in leaves if type(leaf) is not ExceptionGroup)
     else:
         assert error.__cause__ is None  # the group holds it; a circle would hang who walks it
+
+
+class Login(BaseModel):
+    """What somebody sends."""
+
+    token: int
+
+
+def test_validation_errors_are_told_without_what_was_validated():
+    """Their own text shows the rejected value, which may be a password."""
+    with pytest.raises(pydantic.ValidationError) as caught:
+        Login(token="hunter2")  # type: ignore[arg-type]
+    errors = [{"type": "int_parsing", "loc": ("query", "token"), "msg": "x", "input": "hunter2"}]
+    for exc in (caught.value, fastapi.exceptions.WebSocketRequestValidationError(errors)):
+        error = map_exception(exc)
+        assert "hunter2" not in str(error)
+        assert "hunter2" not in str(error.cause_chain)
+        assert "token: int_parsing" in str(error)
+
+
+@pytest.mark.parametrize("thing", ["x", ValueError, None])
+def test_what_is_no_exception_is_refused(thing):
+    """With what is accepted."""
+    with pytest.raises(TypeError, match="accepted is an exception"):
+        map_exception(thing)
 
 
 def test_an_empty_account_at_openai_is_not_worth_waiting_for():

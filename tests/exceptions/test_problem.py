@@ -113,9 +113,18 @@ def test_a_document_of_another_domain_is_refused(domain):
         ResilienceError.from_problem(document, trusted_domain="billing")
 
 
+@pytest.mark.parametrize("document", [[], "x", None, 7])
+def test_what_is_no_document_is_refused(document):
+    """JSON may be anything."""
+    with pytest.raises(TypeError, match="accepted is a mapping"):
+        ResilienceError.from_problem(document, trusted_domain="d")
+    with pytest.raises(TypeError, match="accepted is the peer's domain"):
+        ResilienceError.from_problem({}, trusted_domain=None)
+
+
 def test_an_unknown_code_is_an_error_of_the_root_type():
     """A peer with newer codes is understood as far as possible."""
-    error = ResilienceError.from_problem({"code": "BRAND_NEW", "detail": "Hm."}, trusted_domain=None)
+    error = ResilienceError.from_problem({"code": "BRAND_NEW", "detail": "Hm."}, trusted_domain="*")
     assert type(error) is ResilienceError
     assert error.user_message == "Hm."
 
@@ -133,13 +142,13 @@ def test_a_hostile_member_is_survived(member, value):
 def test_a_wait_from_outside_is_clamped():
     """A peer cannot make us wait longer than an hour."""
     document = RateLimitExceededError().to_problem() | {"retry_after": 1e9}
-    assert ResilienceError.from_problem(document, trusted_domain=None).retry_after == 3600.0
+    assert ResilienceError.from_problem(document, trusted_domain="*").retry_after == 3600.0
 
 
 def test_a_large_document_is_refused():
     """More members than any of ours has is not ours."""
     with pytest.raises(ValueError, match="members"):
-        ResilienceError.from_problem({str(number): 1 for number in range(33)}, trusted_domain=None)
+        ResilienceError.from_problem({str(number): 1 for number in range(33)}, trusted_domain="*")
 
 
 def test_a_subclass_with_required_arguments_can_be_rebuilt():
@@ -151,7 +160,7 @@ def test_a_subclass_with_required_arguments_can_be_rebuilt():
         def __init__(self, seat: str) -> None:
             super().__init__(seat)
 
-    error = ResilienceError.from_problem(SeatTakenError("4A").to_problem(), trusted_domain=None)
+    error = ResilienceError.from_problem(SeatTakenError("4A").to_problem(), trusted_domain="*")
     assert type(error) is SeatTakenError
 
 

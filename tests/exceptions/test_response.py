@@ -29,13 +29,21 @@ def answered(status: int, body: object = None, kind: str = PROBLEM, **headers: s
 
 def test_the_status_decides_and_the_document_is_kept_for_code():
     """Type, retry advice, upstream status and document; nothing of it is in our own answer."""
-    document = {"title": "Quota", "detail": "SECRET", "code": "QUOTA", "status": 200, "retry_after": 1e309}
+    document = {
+        "title": "Quota",
+        "detail": "SECRET",
+        "code": "QUOTA",
+        "error_id": "e-7",
+        "status": 200,
+        "retry_after": 1e309,
+    }
     error = ExternalAPIError.from_response(answered(429, document, **{"retry-after": "7"}))
     assert type(error) is ExternalAPIRateLimitedError
     assert (error.service, error.upstream_status, error.retry_after) == ("api.example.com", 429, 7.0)
     assert error.problem is not None
     assert error.problem["code"] == "QUOTA"
     assert error.detail == "answered 429 Quota QUOTA"
+    assert error.context == {"upstream_error_id": "e-7"}
     assert "SECRET" not in json.dumps(error.to_problem())
     assert error.status_code == 503
 

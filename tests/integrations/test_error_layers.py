@@ -16,7 +16,7 @@ from pydantic import BaseModel, field_validator
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.routing import Mount, Route
 
 from creatormate_resilience.client_ip import ClientIPResolver
@@ -552,3 +552,135 @@ def test_an_applications_own_problem_schema_is_kept():
     schemas = app.openapi()["components"]["schemas"]
     assert set(schemas["Problem"]["properties"]) == {"answer"}
     assert "error_id" in schemas["ResilienceProblem"]["properties"]
+
+
+# What an answer was, and what is told of it --------------------------------------------------------------------------
+
+
+async def test_the_line_has_the_status_that_the_client_got(serve, lines):
+    """Concealed, after the answer, in the middle of it, and from an application mounted without handlers."""
+    outer, bare = make_app(), FastAPI()
+    add_endpoints(bare)
+    outer.mount("/bare", bare)
+
+    @outer.get("/stream")
+    async def stream() -> StreamingResponse:
+        async def body():
+            yield b"begun"
+            raise NotFoundError
+
+        return StreamingResponse(body())
+
+    async with serve(outer) as url, httpx.AsyncClient(base_url=url) as http:
+        for path in ("/concealed", "/background", "/bare/missing"):
+            await http.get(path)
+        with pytest.raises(httpx.RemoteProtocolError):
+            await http.get("/stream")
+    told = [(line["code"], line["status"], line.get("aborted", False)) for line in lines()]
+    assert told == [
+        ("PERMISSION_DENIED", 404, False),
+        ("CONFLICT", 200, False),
+        ("RESOURCE_NOT_FOUND", 500, False),
+        ("RESOURCE_NOT_FOUND", 200, True),
+    ]
+
+
+async def test_what_is_worse_for_the_client_than_the_error_is_told_as_an_error(serve, caplog):
+    """An answer that was cut off, and a 500 that a mounted application made of a 404."""
+    outer, bare = make_app(), FastAPI()
+    add_endpoints(bare)
+    outer.mount("/bare", bare)
+    with caplog.at_level(logging.INFO, logger="creatormate_resilience"):
+        async with serve(outer) as url, httpx.AsyncClient(base_url=url) as http:
+            await http.get("/bare/missing")
+            await http.get("/missing")
+    assert [record.levelname for record in caplog.records if hasattr(record, "resilience")] == ["ERROR", "INFO"]
+
+
+async def test_a_cancellation_that_is_not_the_requests_own_is_a_bug_like_any_other(serve, lines):
+    """Something that the endpoint waited for was cancelled by somebody else; the request goes on, to a 500."""
+    app = make_app()
+
+    @app.get("/waits")
+    async def waits() -> None:
+        other = asyncio.create_task(asyncio.sleep(60))
+        other.cancel()
+        await other
+
+    async with serve(app) as url, httpx.AsyncClient(base_url=url) as http:
+        answer = await http.get("/waits")
+    assert (answer.status_code, answer.json()["code"]) == (500, "INTERNAL_ERROR")
+    assert answer.headers.get("connection") != "close"
+    assert [line["error_id"] for line in lines()] == [answer.json()["error_id"]]
+
+
+async def test_a_body_that_is_too_large_is_reported_once(serve, lines):
+    """Also where the framework answers after our handler has: one line, under the id that the client gets."""
+    app = FastAPI(max_body_size=10)
+    ours.setup_error_handlers(app)
+    add_endpoints(app)
+    async with serve(app) as url, httpx.AsyncClient(base_url=url) as http:
+        answer = await http.post("/accounts", content=b'{"name": "' + b"x" * 100 + b'"}')
+    assert answer.json()["detail"] == "The request is too large."
+    assert [line["error_id"] for line in lines()] == [answer.json()["error_id"]]
+
+
+async def test_a_websocket_has_its_request_id_in_the_handshake(client):
+    """Accepted or refused."""
+    url = str(client.base_url).replace("http", "ws")
+    async with websockets.connect(f"{url}/ws/closed") as socket:
+        assert socket.response is not None
+        assert len(socket.response.headers["x-request-id"]) == 32
+    with pytest.raises(websockets.InvalidStatus) as refused:
+        await websockets.connect(f"{url}/ws/refused")
+    response = refused.value.response
+    assert response.headers["x-request-id"] == json.loads(response.body or b"")["request_id"]
+
+
+async def test_an_error_that_cannot_be_rendered_is_answered_and_both_faults_are_told(serve, lines):
+    """The client gets a 500 under the error's id; the log has the error, and why it could not be shown."""
+
+    class BrokenError(NotFoundError):
+        code = "BROKEN_IN_ERROR_LAYERS"
+
+        @property
+        def user_message(self) -> str:
+            raise KeyError("hunter2")
+
+    app = make_app()
+
+    @app.get("/unshowable")
+    async def unshowable() -> None:
+        raise BrokenError("why")
+
+    async with serve(app) as url, httpx.AsyncClient(base_url=url) as http:
+        answer = await http.get("/unshowable")
+    assert (answer.status_code, answer.json()["code"]) == (500, "INTERNAL_ERROR")
+    first, second = lines()
+    assert first["error_id"] == answer.json()["error_id"]
+    assert second["problem"].startswith("builtins.KeyError")
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda: ours.setup_error_handlers(None), "app"),
+        (lambda: ours.setup_error_handlers(FastAPI(), "videos"), "config"),
+        (lambda: ours.setup_error_handlers(FastAPI(), client_ip="10.0.0.0/8"), "client_ip"),
+        (lambda: ours.setup_error_handlers(FastAPI(), client_ip=ClientIPResolver), "client_ip"),
+        (lambda: ours.setup_error_handlers(FastAPI(), clock=5), "clock"),
+        (lambda: ours.setup_error_handlers(FastAPI(), listeners=print), "listeners"),
+        (lambda: ours.setup_error_handlers(FastAPI(), catalog={"en": {}}), "catalog"),
+        (lambda: ours.setup_error_handlers(FastAPI(), tracebacks_per_second="10"), "tracebacks_per_second"),
+        (lambda: ours.setup_error_handlers(FastAPI(), reraise="no"), "reraise"),
+        (lambda: ours.problem_response(None), "error"),
+        (lambda: ours.problem_responses(404), "types"),
+        (lambda: ours.problem_responses(ValueError), "types"),
+        (lambda: ours.health_router(None), "resilience"),
+        (lambda: ours.resilience_lifespan(FastAPI()), "resilience"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_refused_by_name(call, named):
+    """At set-up, not at the first request."""
+    with pytest.raises((TypeError, ConfigurationError), match=rf"^{named} (is|holds) .*; accepted"):
+        call()

@@ -7,7 +7,7 @@ import re
 import string
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from creatormate_resilience.exceptions._chain import describe
 
@@ -47,14 +47,21 @@ class Messages:
         messages: Locale to code to text. `$name` in a text stands for that member of the error's `public` data.
 
     Raises:
-        ValueError: There is no locale in it.
+        TypeError: It is no mapping of texts.
+        ValueError: There is no locale in it, or a text has a `$` that begins no name.
     """
 
     def __init__(self, messages: Mapping[str, Mapping[str, str]]) -> None:
+        if not isinstance(messages, Mapping) or not all(map(_is_texts, messages.items())):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"messages is {messages!r:.200}; accepted is a mapping of locale to code to text")
         if not messages:
-            raise ValueError(
-                "messages is empty; accepted is a mapping of locale to code to text, with a locale at least"
-            )
+            raise ValueError("messages is empty; accepted is a mapping of locale to code to text, with a locale in it")
+        for locale, texts in messages.items():
+            for code, text in texts.items():
+                if not string.Template(text).is_valid():
+                    raise ValueError(
+                        f"the text of {code} in {locale} has a $ that begins no name; write $$ for a dollar"
+                    )
         self._messages = MappingProxyType({
             locale: {code: string.Template(text) for code, text in texts.items()} for locale, texts in messages.items()
         })  # fmt: skip
@@ -65,12 +72,23 @@ class Messages:
         return tuple(self._messages)
 
     def get(self, code: str, locale: str, params: Mapping[str, str]) -> str | None:
-        """The text with its parameters filled in; a parameter that is missing stays as `$name`."""
+        """The text with its parameters filled in; None where one of them is missing."""
         text = self._messages.get(locale, {}).get(code)
-        return None if text is None else text.safe_substitute(params)
+        try:
+            return None if text is None else text.substitute(params)
+        except KeyError:
+            return None
 
     def __repr__(self) -> str:
         return f"<Messages {', '.join(self._messages)}>"
+
+
+def _is_texts(entry: tuple[object, object]) -> bool:
+    locale, texts = entry
+    if not isinstance(locale, str) or not isinstance(texts, Mapping):
+        return False
+    known = cast("Mapping[object, object]", texts)
+    return all(isinstance(code, str) and isinstance(text, str) for code, text in known.items())
 
 
 def negotiate_locale(accept_language: str | None, locales: Sequence[str]) -> str:
@@ -82,7 +100,12 @@ def negotiate_locale(accept_language: str | None, locales: Sequence[str]) -> str
 
     Returns:
         One of `locales`; "de" serves "de-AT", and the first of them serves whoever asked for none.
+
+    Raises:
+        ValueError: There are no locales.
     """
+    if isinstance(locales, str) or not locales:
+        raise ValueError(f"locales is {locales!r}; accepted is a sequence of at least one language")
     known = {locale.lower(): locale for locale in reversed(locales)}
     for wanted in _wanted(accept_language or ""):
         parts = wanted.split("-")

@@ -13,6 +13,12 @@ _CHAIN_LIMIT = 10
 _LEAVES = 5
 _LEVELS = 3
 _NAME_LIMIT = 200
+_FIELDS = 10
+_SHOW_INPUT = frozenset({
+    "pydantic_core._pydantic_core.ValidationError", "fastapi.exceptions.RequestValidationError",
+    "fastapi.exceptions.ResponseValidationError", "fastapi.exceptions.WebSocketRequestValidationError",
+})  # fmt: skip
+"""Exceptions whose text shows the rejected value, which may be a password."""
 
 
 def exception_chain(exc: BaseException) -> Iterator[BaseException]:
@@ -70,8 +76,16 @@ def dotted_name(cls: type[object]) -> str:
 
 
 def printed(value: object) -> str:
-    """`str(value)`, whatever the value does when it is printed."""
+    """`str(value)`, whatever the value does when it is printed; of validation errors without what was validated."""
     try:
+        if dotted_name(type(value)) in _SHOW_INPUT:
+            return _validation_errors(value)
         return str(value)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a foreign __str__ may raise anything; the rest is told
         return f"[__str__ raised {type(error).__name__}]"
+
+
+def _validation_errors(exc: Any) -> str:
+    errors: list[Any] = list(exc.errors())
+    told = (f"{'.'.join(map(str, error['loc']))}: {error['type']}" for error in errors[:_FIELDS])
+    return f"{len(errors)} wrong: {'; '.join(told)}"

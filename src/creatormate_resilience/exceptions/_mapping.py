@@ -62,6 +62,8 @@ def map_exception(exc: BaseException) -> ResilienceError:
     Returns:
         The error, with `exc` as its cause; `InternalError` where nothing better is known.
     """
+    if not isinstance(exc, BaseException):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"exc is {exc!r:.100}; accepted is an exception")
     leaf = _single_leaf(exc)
     if isinstance(leaf, BaseExceptionGroup):
         return _gravest(cast("BaseExceptionGroup[BaseException]", leaf))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
@@ -14,9 +15,10 @@ from typing import Any, ClassVar, Protocol, cast
 from creatormate_resilience.exceptions._vocabulary import ErrorCategory
 from creatormate_resilience.redaction import plain
 
-__all__ = ("parse_retry_after", "phrase", "read_problem", "render_problem", "safe_text", "time_from")
+__all__ = ("is_error_id", "parse_retry_after", "phrase", "read_problem", "render_problem", "safe_text", "time_from")
 
 _MEMBERS = 32
+_ERROR_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 class Renderable(Protocol):
@@ -74,11 +76,15 @@ def safe_text(value: object) -> str:
     return str(plain(value))
 
 
-def read_problem(document: Mapping[str, Any], *, trusted_domain: str | None) -> tuple[str | None, dict[str, Any]]:
+def read_problem(document: Mapping[str, Any], *, trusted_domain: str) -> tuple[str | None, dict[str, Any]]:
     """The code of a peer's document and the options of the error it describes; see `ResilienceError.from_problem`."""
+    if not isinstance(trusted_domain, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"trusted_domain is {trusted_domain!r:.100}; accepted is the peer's domain, or '*' for any")
+    if not isinstance(document, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"document is a {type(document).__name__}; accepted is a mapping")
     if len(document) > _MEMBERS:
         raise ValueError(f"document has {len(document)} members; accepted are at most {_MEMBERS}")
-    if trusted_domain is not None and document.get("domain") != trusted_domain:
+    if trusted_domain != "*" and document.get("domain") != trusted_domain:
         raise ValueError(
             f"document comes from domain {plain(document.get('domain'))!r}; accepted is {trusted_domain!r}"
         )
@@ -89,7 +95,7 @@ def read_problem(document: Mapping[str, Any], *, trusted_domain: str | None) -> 
         "errors": _mappings(errors),
         "retryable": retryable if isinstance(retryable, bool) else None,
         "retry_after": time_from(document.get("retry_after"), longest=3600.0),
-        "error_id": _text(document.get("error_id")),
+        "error_id": given if isinstance(given := document.get("error_id"), str) and is_error_id(given) else None,
     }
 
 
@@ -125,6 +131,11 @@ _PHRASES = MappingProxyType({status.value: status.phrase for status in HTTPStatu
 def phrase(status: int) -> str:
     """The title of an HTTP status."""
     return _PHRASES.get(status, "Error")
+
+
+def is_error_id(text: str) -> bool:
+    """Whether a text may stand in logs and documents as the id of an error."""
+    return _ERROR_ID.fullmatch(text) is not None
 
 
 def _mappings(value: Any) -> list[Mapping[str, Any]]:

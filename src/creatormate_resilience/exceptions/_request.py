@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import ClassVar, Unpack
 
 from creatormate_resilience.exceptions._root import ErrorOptions, ResilienceError
@@ -46,7 +47,8 @@ class AuthorizationError(ResilienceError):
 
     Args:
         detail: For operators.
-        conceal: Tell clients that there is no such thing (404), where its existence is a secret too.
+        conceal: Tell clients that there is no such thing (404), where its existence is a secret too. Given as an error,
+            clients see that one: the error that the same request raises where there really is nothing.
         **options: See `ResilienceError`.
     """
 
@@ -56,15 +58,23 @@ class AuthorizationError(ResilienceError):
     grpc_code = "PERMISSION_DENIED"
     severity = Severity.WARNING
     default_user_message = "You do not have access to this resource."
-    conceal: bool = False
+    conceal: bool | ResilienceError = False
 
-    def __init__(self, detail: str | None = None, *, conceal: bool = False, **options: Unpack[ErrorOptions]) -> None:
+    def __init__(
+        self, detail: str | None = None, *, conceal: bool | ResilienceError = False, **options: Unpack[ErrorOptions]
+    ) -> None:
         super().__init__(detail, **options)
+        if not isinstance(conceal, bool | ResilienceError):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"conceal is {conceal!r:.100}; accepted are True, False and an error to show instead")
         self.conceal = conceal
 
     def for_outside(self) -> ResilienceError:
-        """Itself, or `NotFoundError` with the same id where it conceals."""
-        return NotFoundError(error_id=self.error_id) if self.conceal else self
+        """Itself, or what it shows instead, with the same id."""
+        if self.conceal is False:
+            return self
+        shown = copy.copy(self.conceal) if isinstance(self.conceal, ResilienceError) else NotFoundError()
+        shown._error_id = self.error_id
+        return shown
 
 
 class InsufficientScopeError(AuthorizationError):

@@ -12,7 +12,7 @@ from creatormate_resilience.exceptions._advice import RetryAdvice, retry_advice
 from creatormate_resilience.exceptions._catalog import MessageCatalog, translated
 from creatormate_resilience.exceptions._chain import describe, exception_chain, printed
 from creatormate_resilience.exceptions._portable import portable_state, portable_text, rebuild, type_path
-from creatormate_resilience.exceptions._problem import read_problem, render_problem, time_from
+from creatormate_resilience.exceptions._problem import is_error_id, read_problem, render_problem, time_from
 from creatormate_resilience.exceptions._registry import check_declaration, known_type, types_below
 from creatormate_resilience.exceptions._vocabulary import ErrorCategory, Severity
 from creatormate_resilience.redaction import redact, redact_text
@@ -117,7 +117,9 @@ class ResilienceError(Exception):
             self.headers = dict(headers)
         self._retryable = options.get("retryable")
         self._retry_after = time_from(options.get("retry_after"))
-        self._error_id = options.get("error_id")
+        if (error_id := options.get("error_id")) is not None and not is_error_id(error_id):
+            raise ValueError(f"error_id is {error_id!r:.100}; accepted are 1 to 128 of A-Z, a-z, 0-9 and . _ : -")
+        self._error_id = error_id
 
     @cached_property
     def user_message(self) -> str:
@@ -243,17 +245,19 @@ class ResilienceError(Exception):
         )
 
     @staticmethod
-    def from_problem(document: Mapping[str, Any], *, trusted_domain: str | None) -> ResilienceError:
+    def from_problem(document: Mapping[str, Any], *, trusted_domain: str) -> ResilienceError:
         """Rebuild the error that a peer rendered with `to_problem`.
 
         Args:
             document: The parsed document.
-            trusted_domain: The `domain` it must carry; None trusts whoever sent it, for tests and one's own processes.
+            trusted_domain: The `domain` it must carry; `"*"` trusts whoever sent it, for one's own processes. The error
+                is as if it were raised here: a peer's 401 is answered as yours, if you let it go.
 
         Returns:
             An error of the type that has the document's code; `ResilienceError` where no type has it.
 
         Raises:
+            TypeError: `trusted_domain` is no text, or the document no mapping.
             ValueError: The document is not from `trusted_domain`, or too large.
         """
         code, options = read_problem(document, trusted_domain=trusted_domain)

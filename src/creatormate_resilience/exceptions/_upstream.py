@@ -10,6 +10,7 @@ from creatormate_resilience.exceptions._answer import read_answer
 from creatormate_resilience.exceptions._problem import parse_retry_after
 from creatormate_resilience.exceptions._root import ErrorOptions, ResilienceError
 from creatormate_resilience.exceptions._vocabulary import ErrorCategory, Severity
+from creatormate_resilience.redaction import redact_text
 
 
 class ExternalAPIError(ResilienceError):
@@ -67,7 +68,9 @@ class ExternalAPIError(ResilienceError):
             named = (answer.problem.get("title"), answer.problem.get("code") or answer.problem.get("type"))
             detail = " ".join([detail, *(f"{text:.200}" for text in named if isinstance(text, str))])
         name = service or answer.host or "unknown"
-        error = upstream_error(name, answer.status, retry_after=answer.retry_after, detail=detail)
+        error = upstream_error(name, answer.status, retry_after=answer.retry_after, detail=redact_text(detail))
+        if answer.problem is not None and isinstance(theirs := answer.problem.get("error_id"), str):
+            error.context["upstream_error_id"] = theirs  # under which the upstream's own log knows it
         error.upstream_status, error.problem = answer.status, answer.problem
         return error
 
@@ -147,7 +150,7 @@ def upstream_error(
     Raises:
         ValueError: The status is no failure.
     """
-    if not 400 <= status < 600:
+    if type(status) is not int or not 400 <= status < 600:
         raise ValueError(f"status is {status!r}; accepted are 400 to 599")
     wait = None if retry_after is None else parse_retry_after(retry_after, now=time.time())
     if status in {401, 403}:

@@ -17,6 +17,7 @@ from creatormate_resilience.integrations.asgi import (
     accepted_language,
 )
 from creatormate_resilience.integrations.starlette import (
+    check_app,
     health_routes,
     make_reporter,
     mount_error_layers,
@@ -66,6 +67,7 @@ def setup_error_handlers(
         ConfigurationError: An option is not accepted.
     """
     _require()
+    check_app(app)
     config = ErrorHandlingConfig.of(config, options)
     reporter = make_reporter(config)
 
@@ -117,6 +119,8 @@ def problem_responses(*types: type[ResilienceError]) -> dict[int | str, dict[str
     """
     by_status: dict[int, list[type[ResilienceError]]] = {}
     for cls in types:
+        if not isinstance(cls, type) or not issubclass(cls, ResilienceError):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"types holds {cls!r:.200}; accepted are classes of ResilienceError")
         by_status.setdefault(cls.status_code, []).append(cls)
     return {
         status: {
@@ -135,7 +139,7 @@ def _field_error(problem: Mapping[str, Any]) -> dict[str, object]:
         message = "This value is not valid."
     return {
         "in": _part(where),
-        "pointer": "#/" + "/".join(map(_part, path)),
+        "pointer": "#" if kind == "json_invalid" else "#" + "".join(f"/{_part(step)}" for step in path),
         "code": kind[:64],
         "detail": redact_text(message),
     }

@@ -69,6 +69,10 @@ def resilience_lifespan(resilience: Resilience | None = None, *, inner: Lifespan
         the shortcuts find it by themselves.
     """
     _require()
+    if resilience is not None and not isinstance(resilience, Resilience):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(
+            f"resilience is {resilience!r:.200}; accepted is a Resilience: `lifespan=resilience_lifespan(r)`"
+        )
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncGenerator[Any]:
@@ -112,6 +116,8 @@ def problem_response(
         `application/problem+json` with `Retry-After`, `WWW-Authenticate` and the error's own headers where they belong.
     """
     _require()
+    if not isinstance(error, ResilienceError):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"error is {error!r:.200}; accepted is a ResilienceError; `map_exception` makes one")
     answer = ProblemAnswer(error, ErrorHandlingConfig.of(config, options))
     response = Response(answer.body, answer.status)
     response.raw_headers[:] = answer.headers
@@ -131,11 +137,23 @@ def setup_error_handlers(
     Raises:
         ConfigurationError: An option is not accepted.
     """
-    _require()
+    check_app(app)
     config = ErrorHandlingConfig.of(config, options)
     reporter = make_reporter(config)
     register_error_handlers(app, config, reporter)
     mount_error_layers(app, config, reporter)
+
+
+def check_app(app: object) -> None:
+    """See that it is an application.
+
+    Raises:
+        MissingDependencyError: Starlette is not installed.
+        TypeError: It is something else.
+    """
+    _require()
+    if not isinstance(app, Starlette):
+        raise TypeError(f"app is {app!r:.200}; accepted is a Starlette or FastAPI application")
 
 
 def make_reporter(config: ErrorHandlingConfig) -> ErrorReporter:
@@ -229,7 +247,9 @@ def _on_http_exception(config: ErrorHandlingConfig, reporter: ErrorReporter) -> 
 
 def _shown_detail(exc: Exception, status: int) -> str | None:
     detail = getattr(exc, "detail", None)
-    if not isinstance(detail, str) or not 400 <= status < 500 or len(detail) > 500 or detail == phrase(status):
+    if not isinstance(detail, str) or not 400 <= status < 500 or len(detail) > 500:
+        return None
+    if detail in {phrase(status), "Content Too Large"}:  # the framework's own words
         return None
     return str(plain(detail))
 
@@ -245,6 +265,8 @@ def health_routes(resilience: Resilience, *, details: bool = False) -> Sequence[
         Routes for `Starlette(routes=...)`; for FastAPI see `integrations.fastapi.health_router`.
     """
     _require()
+    if not isinstance(resilience, Resilience):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"resilience is {resilience!r:.200}; accepted is a Resilience")
     health = resilience.health
 
     async def livez(_request: Request) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -46,7 +47,7 @@ def _head(record: logging.LogRecord, event: str) -> dict[str, Any]:
 
 def _event(record: logging.LogRecord) -> str:
     try:
-        text = record.getMessage()
+        text = record.getMessage() if not isinstance(record.args, Mapping) else str(record.msg) % redact(record.args)
     except Exception as error:  # noqa: BLE001 - the arguments do not fit, or raise when printed: tell the rest
         text = misfit(record.msg, record.args, error)
     return redact_text(text)

@@ -10,6 +10,7 @@ from creatormate_resilience.redaction._looks import (
     without_cards,
     without_credentials,
     without_emails,
+    without_inputs,
     without_key_blocks,
     without_logins,
     without_tokens,
@@ -63,7 +64,7 @@ class TextRules:
             return without_emails(text) if self.emails else text
         text = without_logins(without_tokens(without_cards(without_key_blocks(text))))
         if _ANNOUNCES.search(text):
-            text = self._without_pairs(text)
+            text = self._without_pairs(without_inputs(text))
         if " " in text or "\t" in text:
             text = without_credentials(text)
         if self.emails and ("@" in text or "%40" in text):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any
 
 from tests.integrations.hostile.app import FAILURES, NUMBERS
@@ -21,10 +20,6 @@ PROBE = request("/ok")
 _BEGUN = "the answer had begun: cutting it off is the only way to say that it is not whole"
 _TWICE = "the application sends a second answer: the server trusts it no more"
 _FIRST_INPUT = 1000
-GAPS = MappingProxyType({
-    "/raise/pydantic-cuts-the-input": "pydantic shows the two ends of what was sent; the @ of a URL is between them",
-})  # fmt: skip
-"""Rows whose secret the redactor does not find yet."""
 
 
 @dataclass(frozen=True, slots=True)

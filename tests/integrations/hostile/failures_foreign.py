@@ -225,7 +225,7 @@ BUILTINS = (
     Failure("recursion", _recursion),
     Failure("memory", lambda w: MemoryError(w.dsn)),
     Failure("generator-exit", lambda w: GeneratorExit(w.dsn), bare=_NOT_OURS, closes=_NOT_OURS),
-    Failure("cancelled", lambda w: asyncio.CancelledError(w.dsn), bare=_NOT_OURS, closes=_NOT_OURS),
+    Failure("cancelled", lambda w: asyncio.CancelledError(w.dsn), code="INTERNAL_ERROR"),
     Failure("invalid-state", lambda w: asyncio.InvalidStateError(w.dsn)),
     Failure("not-implemented", lambda w: NotImplementedError(w.dsn)),
     Failure("warning", lambda w: UserWarning(w.dsn)),

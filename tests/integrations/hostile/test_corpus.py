@@ -7,9 +7,9 @@ import re
 from collections import Counter
 
 import pytest
-from tests.integrations.hostile.corpus import GAPS, Exchange, rows
+from tests.integrations.hostile.corpus import Exchange, rows
 from tests.integrations.hostile.input_headers import GOOD_IDS
-from tests.integrations.hostile.marks import Words, internals_in, secrets_in
+from tests.integrations.hostile.marks import internals_in, secrets_in
 
 from creatormate_resilience.redaction import redact_text
 
@@ -113,18 +113,8 @@ def test_no_secret_is_in_an_answer(run):
 
 
 def test_no_secret_is_in_the_log(run):
-    """In any coding; but for the known gaps."""
-    known = [Words(e.row.number).secret for e in run.exchanges if e.row.name in GAPS]
-    leaks = [line for line in run.lines if secrets_in(line.encode()) and not _is_known(line, known)]
-    assert [secrets_in(line.encode()) for line in leaks] == []
-
-
-@pytest.mark.xfail(reason="the redactor does not find these yet")
-@pytest.mark.parametrize("name", GAPS)
-def test_a_gap_of_the_redactor(run, name):
-    """A row whose secret reaches the log: when the gap is closed, it leaves `GAPS`."""
-    secrets = [Words(e.row.number).secret[:14] for e in run.exchanges if e.row.name == name]
-    assert [secret for secret in secrets if any(secret in line for line in run.lines)] == []
+    """In any coding."""
+    assert [line for line in run.lines if secrets_in(line.encode())] == []
 
 
 @pytest.mark.parametrize(
@@ -151,10 +141,6 @@ def test_every_log_line_is_one_physical_line(run):
 
 def _text(exchange: Exchange) -> bytes:
     return exchange.answer.text if exchange.answer.whole else b""
-
-
-def _is_known(line: str, secrets: list[str]) -> bool:
-    return any(secret[:14] in line for secret in secrets)
 
 
 def _refuse(constant: str) -> None:

@@ -9,13 +9,16 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from creatormate_resilience.exceptions import AuthenticationError, InternalError, ResilienceError, negotiate_locale
+from creatormate_resilience.exceptions._chain import describe
 from creatormate_resilience.exceptions._problem import phrase
 from creatormate_resilience.integrations.asgi._config import ErrorHandlingConfig
 from creatormate_resilience.integrations.asgi._protocol import Headers, Receive, Scope, Send
+from creatormate_resilience.log import get_logger
 from creatormate_resilience.request_context import get_request_context
 
 __all__ = ("Changes", "ProblemAnswer", "safe_headers", "sendable_status")
 
+_log = get_logger("integrations.asgi")
 _OWN = frozenset({
     b"connection", b"content-encoding", b"content-length", b"content-type", b"trailer", b"transfer-encoding",
     b"upgrade", b"x-request-id",
@@ -65,8 +68,9 @@ class ProblemAnswer:
             self.status, self.headers, self.body = _render(
                 error.for_outside(), config, changes or Changes(), accept_language
             )
-        except Exception:  # noqa: BLE001 - an application's own property may raise anything; an answer goes out
+        except Exception as bug:  # noqa: BLE001 - an application's own property may raise anything; an answer goes out
             self.status, self.headers, self.body = _render_instead(error, config)
+            _log.error("an error cannot be rendered", error=type(error).__name__, problem=describe(bug))
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Send it; as the refusal of a handshake where the request is one of a websocket."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from creatormate_resilience.exceptions import ClientDisconnectedError
 from creatormate_resilience.integrations.asgi._answer import ProblemAnswer
 from creatormate_resilience.integrations.asgi._config import ErrorHandlingConfig
@@ -41,13 +43,15 @@ class ErrorBoundaryMiddleware:
             await self.app(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = completed = False
-        broken: list[Exception] = []
+        sent: int | None = None  # the status, once an answer has begun
+        completed = False
+        broken: list[BaseException] = []
 
         async def watch(message: Message) -> None:
-            nonlocal started, completed
+            nonlocal sent, completed
             kind = message["type"]
-            started = started or kind == "http.response.start"  # before sending: it cannot be answered again
+            if kind == "http.response.start":
+                sent = message["status"]  # before sending: what fails halfway cannot be answered again
             try:
                 await send(message)
             except Exception as exc:
@@ -58,17 +62,27 @@ class ErrorBoundaryMiddleware:
 
         try:
             await self.app(scope, receive, watch)
-        except Exception as exc:
-            if exc in broken:  # the server, or a layer outside, ended the answer on purpose; it knows why
+        except (Exception, asyncio.CancelledError) as exc:
+            # What the server, or a layer outside, ended on purpose is theirs; so is the end of this request.
+            if exc in broken or (issubclass(type(exc), asyncio.CancelledError) and _is_being_cancelled()):
                 raise
-            error = self.reporter.report(_original(exc) if started else exc)
-            if not started and not isinstance(error, ClientDisconnectedError):
-                answer = ProblemAnswer(error, self.config, accept_language=accepted_language(scope, self.config))
-                await answer(scope, receive, send)
-            elif started and not completed:
-                raise  # the server must abort the stream, so that the client sees that it is not whole
+            if sent is None:
+                error = self.reporter.report(exc)
+                if not isinstance(error, ClientDisconnectedError):
+                    answer = ProblemAnswer(error, self.config, accept_language=accepted_language(scope, self.config))
+                    await answer(scope, receive, send)
+            else:
+                self.reporter.report(_original(exc), status=sent, aborted=not completed)
+                if not completed:
+                    raise  # the server must abort the stream, so that the client sees that it is not whole
             if self.config.reraise:
                 raise
+
+
+def _is_being_cancelled() -> bool:
+    """Whether it is this request that is cancelled, and not something that it waited for."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def accepted_language(scope: Scope, config: ErrorHandlingConfig) -> str | None:
@@ -79,7 +93,7 @@ def accepted_language(scope: Scope, config: ErrorHandlingConfig) -> str | None:
     return ",".join(lines) or None
 
 
-def _original(exc: Exception) -> BaseException:
+def _original(exc: BaseException) -> BaseException:
     """What was raised after the answer had begun: Starlette wraps that for which there is a handler."""
     cause, text = exc.__cause__, exc.args[0] if type(exc) is RuntimeError and exc.args else None
     return cause if cause is not None and isinstance(text, str) and "already started" in text else exc

@@ -43,26 +43,35 @@ class ErrorHandlingConfig:
     clock: Clock = field(default_factory=SystemClock)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.listeners, Iterable) or not all(map(callable, self.listeners)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"listeners is {self.listeners!r:.200}; accepted are functions of an event")
         object.__setattr__(self, "listeners", tuple(self.listeners))
         for name in ("domain", "type_base_uri"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, str) and value):
                 raise ConfigurationError(f"{name} is {value!r}; accepted is a text that is not empty, or None")
-        if not 0 <= self.tracebacks_per_second < math.inf:
-            raise ConfigurationError(
-                f"tracebacks_per_second is {self.tracebacks_per_second!r}; accepted is a number from 0 on"
-            )
-        if self.catalog is not None and not self.catalog.locales:
-            raise ConfigurationError("catalog has no locales; accepted is one with at least one")
-        if not all(map(callable, self.listeners)):
-            raise ConfigurationError(
-                "listeners holds something that cannot be called; accepted are functions of an event"
-            )
+        rate: Any = self.tracebacks_per_second
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < math.inf:
+            raise ConfigurationError(f"tracebacks_per_second is {rate!r}; accepted is a number from 0 on")
+        for name, is_good, accepted in (
+            (
+                "catalog",
+                self.catalog is None or bool(getattr(self.catalog, "locales", ())),
+                "one with locales, or None",
+            ),
+            ("client_ip", isinstance(self.client_ip, ClientIPResolver), "a ClientIPResolver"),  # pyright: ignore[reportUnnecessaryIsInstance]
+            ("clock", callable(getattr(self.clock, "monotonic", None)), "a Clock"),
+            ("reraise", isinstance(self.reraise, bool), "True or False"),  # pyright: ignore[reportUnnecessaryIsInstance]
+        ):
+            if not is_good:
+                raise ConfigurationError(f"{name} is {getattr(self, name)!r:.200}; accepted is {accepted}")
 
     @classmethod
     def of(cls, config: Self | None, options: Mapping[str, Any]) -> Self:
         """A configuration as it was given: whole, or as options, not both."""
         if config is not None:
+            if not isinstance(config, cls):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise ConfigurationError(f"config is {config!r:.200}; accepted is an ErrorHandlingConfig")
             if options:
                 raise ConfigurationError(f"config and {', '.join(options)} are both given; accepted is one of them")
             return config

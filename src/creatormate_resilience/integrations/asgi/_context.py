@@ -9,6 +9,7 @@ from creatormate_resilience.request_context import RequestContext, request_scope
 __all__ = ("RequestContextMiddleware",)
 
 _HEADER = b"x-request-id"
+_BEGINNINGS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 
 
 class RequestContextMiddleware:
@@ -40,7 +41,7 @@ class RequestContextMiddleware:
         header = (_HEADER, context.request_id.encode("ascii"))
 
         async def name_the_request(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in _BEGINNINGS:
                 headers = message.get("headers") or ()
                 for name, _ in headers:
                     if name == _HEADER:  # the application has its own

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from creatormate_resilience.exceptions import PayloadTooLargeError
+from creatormate_resilience.exceptions import PayloadTooLargeError, ResilienceError
 from creatormate_resilience.integrations.asgi._answer import ProblemAnswer
 from creatormate_resilience.integrations.asgi._boundary import accepted_language
 from creatormate_resilience.integrations.asgi._config import ErrorHandlingConfig
 from creatormate_resilience.integrations.asgi._protocol import App, Message, Receive, Scope, Send
 from creatormate_resilience.integrations.asgi._report import ErrorReporter
+from creatormate_resilience.request_context import get_request_context
 
 __all__ = ("FrameworkAnswers",)
 
@@ -28,6 +29,12 @@ class FrameworkAnswers:
         self.config = config
         self.reporter = reporter
 
+    def _error(self) -> ResilienceError:
+        error = PayloadTooLargeError("the body is larger than max_body_size")
+        if (request := get_request_context()) is not None and request.error_id is not None:
+            return PayloadTooLargeError(error_id=request.error_id)  # a handler has reported it already
+        return self.reporter.report(error)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run one request."""
         if scope["type"] != "http":
@@ -45,7 +52,7 @@ class FrameworkAnswers:
                 return
             start, held = held, None
             if message.get("body") == _TOO_LARGE and not message.get("more_body", False):
-                error = self.reporter.report(PayloadTooLargeError("the body is larger than max_body_size"))
+                error = self._error()
                 await ProblemAnswer(error, self.config, accept_language=accepted_language(scope, self.config))(
                     scope, receive, send
                 )

@@ -52,7 +52,7 @@ class ErrorReporter:
         self._tokens: dict[str, tuple[float, float]] = {}
 
     def report(
-        self, exc: BaseException, *, status: int | None = None, unexpected: bool | None = None
+        self, exc: BaseException, *, status: int | None = None, unexpected: bool | None = None, aborted: bool = False
     ) -> ResilienceError:
         """Report an exception, unless this request has reported it before.
 
@@ -60,6 +60,7 @@ class ErrorReporter:
             exc: What was raised.
             status: HTTP status of the answer, where it is not the error's own.
             unexpected: Whether it is a bug; left out, an `InternalError` is one.
+            aborted: Whether the answer was cut off.
 
         Returns:
             The error it means.
@@ -71,23 +72,28 @@ class ErrorReporter:
             return error
         try:
             bug = isinstance(error, InternalError) if unexpected is None else unexpected
-            answered = sendable_status(error.status_code if status is None else status)
+            answered = sendable_status(error.for_outside().status_code) if status is None else status
             failed = RequestFailed("asgi", error, exc, answered, bug, request)
-            self._log(failed)
+            self._log(failed, aborted=aborted)
         except Exception as problem:  # noqa: BLE001 - an application's own property may raise anything
             error = InternalError(type(exc).__name__)
             failed = RequestFailed("asgi", error, exc, error.status_code, True, request)
             fields = {"code": error.code, "status": failed.status, "error_id": error.error_id, "reason": str(error)}
             _log.error("a request failed and cannot be told in full", problem=type(problem).__name__, **fields)
         _mark(exc, request, error.error_id)
+        if request is not None:
+            request.error_id = error.error_id
         notify(self._listeners, failed)
         return error
 
-    def _log(self, failed: RequestFailed) -> None:
+    def _log(self, failed: RequestFailed, *, aborted: bool) -> None:
         level = _LEVELS[failed.error.severity]
+        if aborted or failed.status >= 500 > failed.error.status_code:  # worse for the client than the error is
+            level = max(level, logging.ERROR)
         if is_heard(_UNIT, level):
             what = "a request failed unexpectedly" if failed.unexpected else "a request failed"
-            write_line(_UNIT, level, what, self._fields(failed))
+            fields = self._fields(failed)
+            write_line(_UNIT, level, what, fields | {"aborted": True} if aborted else fields)
 
     def _fields(self, failed: RequestFailed) -> dict[str, Any]:
         error, exc, request = failed.error, failed.exception, failed.request
