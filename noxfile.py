@@ -144,7 +144,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def benchmarks(session: nox.Session) -> None:
     """What the library costs: `tests/benchmarks/bench_*.py`; what follows `--` goes to pytest."""
-    session.install("-e", ".[all]", *group("test"))
+    session.install("-e", ".[all]", *group("test"), *group("peers"))
     session.run("pytest", "--override-ini=python_files=bench_*.py", "--timeout=0", "tests/benchmarks", *session.posargs)
 
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
+import logging
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -108,8 +110,13 @@ def with_theirs() -> FastAPI:
 
 @contextlib.contextmanager
 def logging_to_nowhere(level: str) -> Iterator[None]:
-    with configure_logging(format="json", level=level, stream=io.StringIO()):
-        yield
+    root = logging.getLogger()
+    others, root.handlers = root.handlers, []  # pytest's own would format every line once more
+    try:
+        with Path(os.devnull).open("w") as nowhere, configure_logging(format="json", level=level, stream=nowhere):
+            yield
+    finally:
+        root.handlers = others
 
 
 @pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])

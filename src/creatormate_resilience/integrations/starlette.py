@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
-from creatormate_resilience.events import Event
+from creatormate_resilience.events import Listener
 from creatormate_resilience.exceptions import (
     ClientDisconnectedError,
     MissingDependencyError,
@@ -96,10 +95,9 @@ def _sentry_runs() -> bool:
     return "sentry_sdk" in sys.modules and _sentry().is_sentry_started()
 
 
-def _tell_sentry(event: Event) -> None:
-    """A listener: what the application, or our lifespan, has started is told."""
-    if "sentry_sdk" in sys.modules:
-        _sentry().SentryListener()(event)
+def _sentry_listeners() -> Iterable[Listener]:
+    """Sentry, where the application or our lifespan has started it."""
+    return (_sentry().SentryListener(),) if _sentry_runs() else ()
 
 
 def problem_response(
@@ -158,7 +156,7 @@ def check_app(app: object) -> None:
 
 def make_reporter(config: ErrorHandlingConfig) -> ErrorReporter:
     """Tells the configured listeners, and Sentry where it runs."""
-    return ErrorReporter(replace(config, listeners=(*config.listeners, _tell_sentry)))
+    return ErrorReporter(config, _sentry_listeners)
 
 
 def register_error_handlers(app: Starlette, config: ErrorHandlingConfig, reporter: ErrorReporter) -> None:

@@ -36,13 +36,27 @@ def describe(record: logging.LogRecord) -> dict[str, Any]:
         event, fields = message.event, message.fields
     else:
         event, fields = _event(record), request_ids() | _fields(record)
-    return _head(record, event) | {f"{key}_" if key in _HEAD else key: value for key, value in fields.items()}
+    told = _head(record, event)
+    if told.keys().isdisjoint(fields):
+        return told | fields
+    return told | {f"{key}_" if key in _HEAD else key: value for key, value in fields.items()}
 
 
 def _head(record: logging.LogRecord, event: str) -> dict[str, Any]:
-    time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-    severity = next((number for level, number in _SEVERITIES if record.levelno >= level), 1)
-    return dict(zip(_HEAD, (time, record.levelname.lower(), severity, record.name, event), strict=True))
+    return {
+        "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+        "level": record.levelname.lower(),
+        "severity": _severity(record.levelno),
+        "logger": record.name,
+        "event": event,
+    }
+
+
+def _severity(level: int) -> int:
+    for least, number in _SEVERITIES:
+        if level >= least:
+            return number
+    return 1
 
 
 def _event(record: logging.LogRecord) -> str:

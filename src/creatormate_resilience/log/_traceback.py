@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import linecache
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
 from types import CodeType, FrameType, TracebackType
 from typing import Any, cast
@@ -27,16 +27,24 @@ _CAUSED = "The above exception was the direct cause of the following exception:"
 _MEANWHILE = "During handling of the above exception, another exception occurred:"
 
 
-def frames(exc: BaseException) -> list[str]:
+def frames(exc: BaseException, *, without: Collection[str] = ()) -> list[str]:
     """The calls that led to an exception, outermost first; cheap, because no source is read.
 
     Args:
         exc: The exception; ask while its `__traceback__` is there: frameworks take it off afterwards.
+        without: Packages whose calls are left out, unless there are no others.
 
     Returns:
         `module:line:function`, the last 20. Where the module has no name of its own, its file's.
     """
-    return [_frame(tb.tb_frame, tb.tb_lineno) for tb in _last(exc.__traceback__)]
+    called = list(_last(exc.__traceback__))
+    if without:
+        called = [tb for tb in called if _package(tb.tb_frame) not in without] or called[-1:]
+    return [_frame(tb.tb_frame, tb.tb_lineno) for tb in called]
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
 def traceback_text(exc: BaseException) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from creatormate_resilience.events import notify
+from creatormate_resilience.events import Listener, notify
 from creatormate_resilience.exceptions import InternalError, ResilienceError, Severity, map_exception
 from creatormate_resilience.exceptions._chain import describe
 from creatormate_resilience.exceptions._problem import safe_text
@@ -29,6 +30,8 @@ _LEVELS = MappingProxyType({
 _MARK = "_reported_for_request"
 _CODES = 512
 _CAUSES = 20
+_PLUMBING = frozenset({"anyio", "asyncio", "creatormate_resilience", "fastapi", "starlette"})
+"""What stands between the server and the application in every traceback."""
 
 
 class _Mark(NamedTuple):
@@ -42,11 +45,15 @@ class ErrorReporter:
     """Logs failed requests and tells listeners of them.
 
     Args:
-        config: Who listens, and how many tracebacks are worth their time (0.7 ms each).
+        config: Who listens, and how many tracebacks are worth their time (0.3 ms each).
+        late_listeners: Asked at each failure who else listens now.
     """
 
-    def __init__(self, config: ErrorHandlingConfig) -> None:
+    def __init__(
+        self, config: ErrorHandlingConfig, late_listeners: Callable[[], Iterable[Listener]] = tuple[Listener, ...]
+    ) -> None:
         self._listeners = tuple(config.listeners)
+        self._late_listeners = late_listeners
         self._clock = config.clock
         self._rate = config.tracebacks_per_second
         self._tokens: dict[str, tuple[float, float]] = {}
@@ -73,33 +80,31 @@ class ErrorReporter:
         try:
             bug = isinstance(error, InternalError) if unexpected is None else unexpected
             answered = sendable_status(error.for_outside().status_code) if status is None else status
-            failed = RequestFailed("asgi", error, exc, answered, bug, request)
-            self._log(failed, aborted=aborted)
+            level = _LEVELS[error.severity]
+            if aborted or answered >= 500 > error.status_code:  # worse for the client than the error is
+                level = max(level, logging.ERROR)
+            if is_heard(_UNIT, level):
+                what = "a request failed unexpectedly" if bug else "a request failed"
+                fields = self._fields(exc, error, answered, request, bug=bug)
+                write_line(_UNIT, level, what, fields | {"aborted": True} if aborted else fields)
         except Exception as problem:  # noqa: BLE001 - an application's own property may raise anything
-            error = InternalError(type(exc).__name__)
-            failed = RequestFailed("asgi", error, exc, error.status_code, True, request)
-            fields = {"code": error.code, "status": failed.status, "error_id": error.error_id, "reason": str(error)}
-            _log.error("a request failed and cannot be told in full", problem=type(problem).__name__, **fields)
+            error, bug = InternalError(type(exc).__name__), True
+            answered = error.status_code
+            told_at_least = {"code": error.code, "status": answered, "error_id": error.error_id, "reason": str(error)}
+            _log.error("a request failed and cannot be told in full", problem=type(problem).__name__, **told_at_least)
         _mark(exc, request, error.error_id)
         if request is not None:
             request.error_id = error.error_id
-        notify(self._listeners, failed)
+        if listeners := (*self._listeners, *self._late_listeners()):
+            notify(listeners, RequestFailed("asgi", error, exc, answered, bug, request))
         return error
 
-    def _log(self, failed: RequestFailed, *, aborted: bool) -> None:
-        level = _LEVELS[failed.error.severity]
-        if aborted or failed.status >= 500 > failed.error.status_code:  # worse for the client than the error is
-            level = max(level, logging.ERROR)
-        if is_heard(_UNIT, level):
-            what = "a request failed unexpectedly" if failed.unexpected else "a request failed"
-            fields = self._fields(failed)
-            write_line(_UNIT, level, what, fields | {"aborted": True} if aborted else fields)
-
-    def _fields(self, failed: RequestFailed) -> dict[str, Any]:
-        error, exc, request = failed.error, failed.exception, failed.request
+    def _fields(
+        self, exc: BaseException, error: ResilienceError, status: int, request: RequestContext | None, *, bug: bool
+    ) -> dict[str, Any]:
         fields: dict[str, Any] = {
             "code": safe_text(error.code),
-            "status": failed.status,
+            "status": status,
             "error_id": safe_text(error.error_id),
         }
         if request is not None:
@@ -109,8 +114,8 @@ class ErrorReporter:
             fields["context"] = redact(error.context)
         if causes := error.cause_chain or (() if exc is error else (describe(exc),)):
             fields["causes"] = list(causes[:_CAUSES])
-        fields["frames"] = frames(exc)
-        if failed.unexpected and self._may_trace(error.code):
+        fields["frames"] = frames(exc, without=() if bug else _PLUMBING)
+        if bug and self._may_trace(error.code):
             fields["traceback"] = traceback_text(exc)
         return fields
 
