@@ -14,7 +14,7 @@ from creatormate_resilience.breaker import BreakerStateChanged
 from creatormate_resilience.events import Event
 from creatormate_resilience.integrations.fastapi import health_router, resilience_lifespan, setup_error_handlers
 from creatormate_resilience.policies import Fallback, Pipeline, Timeout
-from creatormate_resilience.policy import Policy, compose
+from creatormate_resilience.policy import compose
 from examples.creator_service.agents import DOMAIN, Agent, Answer, Answering, Orchestrator, ResilientAgent, unavailable
 from examples.creator_service.clients import OpenAI, YouTube
 from examples.creator_service.history import History
@@ -75,7 +75,7 @@ def _agents(r: Resilience, upstreams: httpx.AsyncClient, *, library_on: bool) ->
     return [ResilientAgent(content, r.cache), ResilientAgent(audience, r.cache)]
 
 
-def _asking(agent: str, budget: float) -> Policy:
+def _asking(agent: str, budget: float) -> Pipeline[Answer]:
     return Pipeline(agent, Fallback[Answer](lambda _error: unavailable(agent)), Timeout(budget))
 
 

@@ -38,23 +38,17 @@ class Composed:
 
     def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a sync function under all policies."""
-
-        def run(depth: int) -> T:
-            if depth == len(self.policies):
-                return fn(*args, **kwargs)
-            return self.policies[depth].call(run, depth + 1)
-
-        return run(0)
+        run: Callable[..., T] = fn
+        for policy in reversed(self.policies):
+            run = functools.partial(policy.call, run)
+        return run(*args, **kwargs)
 
     async def acall(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an async function under all policies."""
-
-        async def run(depth: int) -> T:
-            if depth == len(self.policies):
-                return await fn(*args, **kwargs)
-            return await self.policies[depth].acall(run, depth + 1)
-
-        return await run(0)
+        run: Callable[..., Awaitable[T]] = fn
+        for policy in reversed(self.policies):
+            run = functools.partial(policy.acall, run)
+        return await run(*args, **kwargs)
 
     def __repr__(self) -> str:
         return f"compose({', '.join(map(repr, self.policies))})"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import time
 
 import anyio
+import anyio.lowlevel
 import pytest
 import trio.testing
 
@@ -13,7 +16,7 @@ from creatormate_resilience.clock import SystemClock
 from creatormate_resilience.deadline import Deadline, current_deadline, deadline_scope, remaining_time
 from creatormate_resilience.exceptions import OperationTimeoutError
 from creatormate_resilience.testing import FakeClock
-from creatormate_resilience.time_limit import time_limit
+from creatormate_resilience.time_limit import TimeLimit, time_limit
 
 pytestmark = pytest.mark.anyio
 
@@ -218,3 +221,132 @@ async def test_a_timeout_inside_a_task_group_does_not_swallow_its_cancellation(a
     with pytest.raises(asyncio.CancelledError):
         await task
     assert task.cancelled()
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {}), ("asyncio", {"use_uvloop": True})])
+async def test_a_cancelled_task_can_bound_what_it_cleans_up(anyio_backend):
+    """The cancellation that has come already is told from the limit's own."""
+    ended: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(30)
+        finally:
+            try:
+                async with time_limit(0.01, what="cleaning up"):
+                    await asyncio.sleep(30)
+            except OperationTimeoutError as error:
+                ended.append(str(error))
+
+    task = asyncio.ensure_future(work())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended == ["cleaning up took longer than 0.01 s"]
+    assert task.cancelling() == 1
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {}), ("asyncio", {"use_uvloop": True})])
+async def test_a_cancellation_in_the_same_moment_wins(anyio_backend):
+    """Whoever cancelled the task must see it end as cancelled."""
+    began = asyncio.Event()
+
+    async def work() -> None:
+        async with time_limit(0.01):
+            began.set()
+            await asyncio.sleep(30)
+
+    task = asyncio.ensure_future(work())
+    await began.wait()
+    time.sleep(0.02)  # the loop does not run, so its timer is due together with what follows
+    asyncio.get_running_loop().call_soon(task.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert task.cancelled()
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {}), ("asyncio", {"use_uvloop": True})])
+async def test_a_block_that_swallows_its_interruption_goes_on(anyio_backend):
+    """As under `asyncio.timeout`: it has ended by itself, later than it should, and no cancellation is left over."""
+    async with time_limit(0.001):
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(30)
+    await asyncio.sleep(0)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+    assert current_deadline() is None
+
+
+async def test_what_becomes_of_an_interruption_inside_does_not_hide_it():
+    """Libraries make a TimeoutError of a cancellation; a KeyError that comes of it is told as it is."""
+    with pytest.raises(OperationTimeoutError, match="the work took"):
+        async with time_limit(0.001, what="the work"):
+            try:
+                await anyio.sleep(30)
+            except anyio.get_cancelled_exc_class() as error:
+                if asyncio._get_running_loop() is None:
+                    raise
+                raise TimeoutError from error
+    with pytest.raises(KeyError):
+        async with time_limit(0.001):
+            try:
+                await anyio.sleep(30)
+            except BaseException as error:
+                raise KeyError("x") from error
+    with anyio.CancelScope():
+        await anyio.sleep(0)  # no cancellation is left over
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_limit_wants_a_task(anyio_backend):
+    """In a callback of the loop there is nothing to cancel, and no deadline is left behind."""
+    seen: list[object] = []
+
+    def callback() -> None:
+        try:
+            with time_limit(1):
+                pass
+        except RuntimeError as error:
+            seen.append((str(error), current_deadline()))
+
+    asyncio.get_running_loop().call_soon(callback)
+    await asyncio.sleep(0)
+    assert seen == [("a time limit wants to be inside of a task", None)]
+
+
+async def test_limits_leave_nothing_behind(monkeypatch):
+    """No deadline, and no cycle that only the garbage collector could free, whether they struck or not."""
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(100):
+            async with time_limit(3600):
+                pass
+        limit = time_limit(0.001)
+        with contextlib.suppress(OperationTimeoutError):
+            async with limit:
+                await anyio.sleep(30)
+        del limit
+        await anyio.lowlevel.checkpoint()
+        left = [each for each in gc.get_objects() if type(each) in {TimeLimit, Deadline}]
+        assert len(left) <= 1  # of the one that struck, while its error's traceback lives
+    finally:
+        gc.enable()
+    assert current_deadline() is None
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), "5", None, True])
+async def test_a_limit_wants_a_finite_number(seconds):
+    """The error names the parameter."""
+    with pytest.raises(ValueError, match=r"seconds is .*accepted are finite seconds"):
+        time_limit(seconds)
+
+
+def test_a_scope_is_for_one_block():
+    """A second use is an error that says so."""
+    scope = deadline_scope(5)
+    with scope, pytest.raises(RuntimeError, match="a DeadlineScope is for one block; make another"), scope:
+        pass
+    assert current_deadline() is None

@@ -11,11 +11,15 @@ import time
 
 import anyio
 import anyio.from_thread
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
+import trio.testing
 
-from creatormate_resilience.exceptions import ConcurrencyLimitError, ConfigurationError
-from creatormate_resilience.policies import Bulkhead, BulkheadStatistics
+from creatormate_resilience.deadline import deadline_scope
+from creatormate_resilience.events import Event
+from creatormate_resilience.exceptions import ConcurrencyLimitError, ConfigurationError, OperationTimeoutError
+from creatormate_resilience.policies import Bulkhead, BulkheadFull, BulkheadStatistics, Timeout
 
 pytestmark = pytest.mark.anyio
 
@@ -333,3 +337,68 @@ def test_bad_options_are_refused(options, says):
 def test_the_repr_tells_an_operator_the_load():
     """Name, running, bound and waiting."""
     assert repr(Bulkhead(5, name="openai")) == "<Bulkhead 'openai' 0/5 running, 0 waiting>"
+
+
+async def test_refusals_are_told():
+    """Those who found it full, and those who waited in vain."""
+    seen: list[Event] = []
+    bulkhead = Bulkhead(1, max_queue=1, max_wait=0.01, name="reports", listeners=[seen.append])
+    with bulkhead.guard():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(refused, bulkhead)
+            await anyio.lowlevel.checkpoint()
+            await anyio.lowlevel.checkpoint()
+            await refused(bulkhead)
+    assert seen == [BulkheadFull("reports", waited=False), BulkheadFull("reports", waited=True)]
+
+
+async def refused(bulkhead: Bulkhead) -> None:
+    """A call that finds no place."""
+    with pytest.raises(ConcurrencyLimitError):
+        await bulkhead.acall(anyio.sleep, 0)
+
+
+async def test_nobody_waits_past_the_deadline():
+    """Where nothing else interrupts the wait: in a thread, and under a deadline that only tells."""
+    bulkhead = Bulkhead(1, max_queue=5)
+    with bulkhead.guard(), deadline_scope(0.01):
+        with pytest.raises(ConcurrencyLimitError, match="gave no place within the deadline"):
+            bulkhead.call(int)
+        with pytest.raises(ConcurrencyLimitError, match="gave no place within the deadline"):
+            await bulkhead.acall(anyio.sleep, 0)
+    assert state(bulkhead) == (0, 0)
+
+
+@pytest.mark.parametrize("anyio_backend", [("trio", {"clock": trio.testing.MockClock(autojump_threshold=0)})])
+async def test_a_timeout_around_a_wait_is_told_as_a_timeout(anyio_backend):
+    """What strikes is what is told, although the deadline is the same; the mock clock lets both strike exactly."""
+    bulkhead = Bulkhead(1, max_queue=5)
+    with bulkhead.guard(), pytest.raises(OperationTimeoutError):
+        await Timeout(60).acall(bulkhead.acall, anyio.sleep, 0)
+    assert bulkhead.statistics().rejected == 0
+
+
+async def test_a_decorated_function_waits_and_is_refused_like_a_call():
+    """The short way of decorated functions leads through the same queue."""
+    bulkhead, gauge = Bulkhead(2, max_queue=3), Gauge()
+
+    @bulkhead
+    async def work() -> str:
+        with gauge:
+            await anyio.sleep(0.001)
+            return "done"
+
+    results: list[str] = []
+
+    async def caller() -> None:
+        try:
+            results.append(await work())
+        except ConcurrencyLimitError:
+            results.append("refused")
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(8):
+            tasks.start_soon(caller)
+    assert sorted(results) == ["done"] * 5 + ["refused"] * 3
+    assert gauge.most == 2
+    assert state(bulkhead) == (0, 0)

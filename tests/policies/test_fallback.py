@@ -5,6 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
+from creatormate_resilience.events import Event
 from creatormate_resilience.exceptions import (
     CircuitOpenError,
     ConcurrencyLimitError,
@@ -16,7 +17,7 @@ from creatormate_resilience.exceptions import (
     NotFoundError,
     RetriesExhaustedError,
 )
-from creatormate_resilience.policies import Fallback
+from creatormate_resilience.policies import Fallback, FallbackStatistics, FallbackUsed
 
 pytestmark = pytest.mark.anyio
 
@@ -136,3 +137,17 @@ async def test_a_cancellation_passes():
 def test_the_repr_shows_the_kind_of_substitute_only():
     """The value itself may be a customer's."""
     assert repr(Fallback("hunter2")) == "Fallback(str)"
+
+
+async def test_every_substitute_is_told_and_counted():
+    """With the type of what failed; success is not."""
+    seen: list[Event] = []
+    fallback = Fallback("instead", name="greeting", listeners=[seen.append])
+    work, awork = fail_with(TimeoutError())
+    fallback.call(work)
+    await fallback.acall(awork)
+    fallback.call(int)
+    with pytest.raises(NotFoundError):
+        fallback.call(fail_with(NotFoundError())[0])
+    assert seen == [FallbackUsed("greeting", "TimeoutError")] * 2
+    assert fallback.statistics() == FallbackStatistics(used=2)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import anyio
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from creatormate_resilience.deadline import deadline_scope
+from creatormate_resilience.deadline import deadline_scope, remaining_time
 from creatormate_resilience.events import Event
 from creatormate_resilience.exceptions import (
     CircuitOpenError,
@@ -27,7 +30,14 @@ from creatormate_resilience.exceptions import (
     TransactionConflictError,
 )
 from creatormate_resilience.outcome import OutcomeKind
-from creatormate_resilience.policies import Retry, RetryScheduled, constant
+from creatormate_resilience.policies import (
+    Retry,
+    RetryConfig,
+    RetryScheduled,
+    RetryStatistics,
+    constant,
+    exponential,
+)
 from creatormate_resilience.testing import FakeClock
 
 pytestmark = pytest.mark.anyio
@@ -348,6 +358,10 @@ def test_an_awaitable_from_a_sync_call_is_refused():
         ({"wait": 0.5}, r"wait is 0\.5; accepted is a function of attempts and a random number"),
         ({"retry_on": "TimeoutError"}, "retry_on is 'TimeoutError'; accepted are exception types"),
         ({"classify": 7}, "classify is 7; accepted is a function of an Outcome"),
+        ({"deadline": 0}, "deadline is 0; accepted are finite seconds above 0"),
+        ({"deadline": float("nan")}, "deadline is nan"),
+        ({"budget": 0.2}, r"budget is 0\.2; accepted is a RetryBudget, or None"),
+        ({"retry_refusals": None}, "retry_refusals is None; accepted are True and False"),
     ],
     ids=str,
 )
@@ -357,11 +371,123 @@ def test_bad_options_are_refused(options, says):
         Retry(**options)
 
 
-def test_a_wait_of_ones_own_may_be_odd():
-    """A negative or undefined wait is no wait."""
-    for odd in (-5.0, float("nan")):
-        retry, _ = make(wait=lambda attempts, random, odd=odd: odd)
-        assert retry.delay_before(1, TimeoutError()) == 0.0
+@pytest.mark.parametrize("odd", [-5.0, float("nan"), float("inf"), None, "1", True, 1j], ids=repr)
+async def test_a_wait_that_is_no_time_is_an_error(run, odd):
+    """It names the option and what is accepted, where the failure it was asked about stands behind it."""
+    retry, clock = make(wait=lambda attempts, random: odd)
+    work = Flaky(TimeoutError("first"))
+    with pytest.raises(
+        ConfigurationError, match=r"wait gave .* after attempt 1; accepted are finite seconds"
+    ) as caught:
+        await run(retry, work)
+    assert isinstance(caught.value.__context__, TimeoutError)
+    assert (work.calls, clock.monotonic()) == (1, 0.0)
+
+
+@pytest.mark.parametrize("wait", [0, 3, 2.5])
+async def test_a_wait_may_be_any_number_from_zero(run, wait):
+    """Whole ones too."""
+    retry, clock = make(wait=lambda attempts, random: wait)
+    assert await run(retry, Flaky(TimeoutError())) == "done"
+    assert clock.monotonic() == wait
+
+
+@given(
+    attempts=st.integers(1, 8),
+    failures=st.integers(0, 10),
+    base=st.sampled_from([0.0, 0.5, 1.0, 4.0]),
+    factor=st.sampled_from([1.0, 2.0, 3.0]),
+    left=st.none() | st.floats(0.1, 50),
+    stated=st.none() | st.sampled_from([0.0, 2.0, 30.0, 61.0]),
+)
+def test_a_schedule_is_what_its_parts_say(attempts, failures, base, factor, left, stated):
+    """Against the plain rules: wait the longer of ours and theirs; give up where attempts or time are used up."""
+    clock = FakeClock()
+    retry = Retry(attempts, exponential(base, max=20.0, factor=factor, jitter=0.0), clock=clock)
+    work = Flaky(*[ExternalAPIRateLimitedError("x", retry_after=stated) for _ in range(failures)])
+    calls, now, outcome = 0, 0.0, ""
+    while not outcome:
+        calls += 1
+        wait = max(stated or 0.0, min(base * factor ** (calls - 1), 20.0))
+        if calls > failures:
+            outcome = "done"
+        elif calls == attempts:
+            outcome = "exhausted" if attempts > 1 else "failed"
+        elif (stated or 0.0) > 60 or (left is not None and wait >= left - now):
+            outcome = "failed"
+        else:
+            now += wait
+    with nullcontext() if left is None else deadline_scope(left, clock=clock):
+        try:
+            seen = retry.call(work)
+        except RetriesExhaustedError:
+            seen = "exhausted"
+        except ExternalAPIRateLimitedError:
+            seen = "failed"
+    assert (seen, work.calls, clock.monotonic()) == (outcome, calls, pytest.approx(now))
+
+
+async def test_a_deadline_of_its_own_bounds_all_attempts(run):
+    """Inner policies see it, whatever the form; nothing is interrupted, and nothing starts that has no time."""
+    retry, _ = make(10, deadline=2.5)
+    seen: list[float | None] = []
+
+    class Looking(Flaky):
+        def __call__(self) -> str:
+            seen.append(remaining_time())
+            return super().__call__()
+
+    work = Looking(*[TimeoutError("slow") for _ in range(10)])
+    with pytest.raises(TimeoutError, match="slow"):
+        await run(retry, work)
+    assert seen == [2.5, 1.5, 0.5]
+    assert remaining_time() is None
+
+
+async def test_a_sooner_deadline_from_outside_wins_over_its_own(run):
+    """Nobody gets more time than the caller has."""
+    retry, clock = make(10, deadline=60.0)
+    work = Flaky(*[TimeoutError() for _ in range(10)])
+    with deadline_scope(1.5, clock=clock), pytest.raises(TimeoutError):
+        await run(retry, work)
+    assert work.calls == 2
+
+
+async def test_statistics_tell_what_came_of_retrying(run):
+    """Who succeeds at once is not counted."""
+    retry, _ = make(2)
+    await run(retry, Flaky())
+    await run(retry, Flaky(TimeoutError()))
+    with pytest.raises(RetriesExhaustedError):
+        await run(retry, Flaky(TimeoutError(), TimeoutError()))
+    with pytest.raises(ValueError, match="ours"):
+        await run(retry, Flaky(ValueError("ours")))
+    assert retry.statistics() == RetryStatistics(retries=2, recovered=1, exhausted=1)
+    assert repr(retry).endswith(", 2 retries made)")
+
+
+async def test_an_earlier_failure_is_no_context_of_a_later_one(run):
+    """An error that only wraps is judged by what it wraps, so what an earlier attempt raised must not hang on to it."""
+    retry, _ = make(3)
+    last = ExternalAPIError("third")
+    with pytest.raises(RetriesExhaustedError):
+        await run(retry, Flaky(TimeoutError("first"), TimeoutError("second"), last))
+    assert last.__context__ is None
+
+
+async def test_a_config_serves_several(run):
+    """The settings as one frozen value, instead of keywords."""
+    clock = FakeClock()
+    config = RetryConfig(max_attempts=2, wait=constant(3), clock=clock, name="shared")
+    for retry in (Retry(config=config), Retry(config=config)):
+        assert await run(retry, Flaky(TimeoutError())) == "done"
+    assert clock.monotonic() == 6.0
+    with pytest.raises(ConfigurationError, match="config and max_attempts are both given"):
+        Retry(3, config=config)
+    with pytest.raises(ConfigurationError, match="config is 3; accepted is a RetryConfig"):
+        Retry(config=3)
+    with pytest.raises(ConfigurationError, match="unknown option atempts; accepted are max_attempts, wait"):
+        Retry(atempts=3)
 
 
 def test_the_repr_tells_the_policy():

@@ -8,8 +8,9 @@ import trio
 import trio.testing
 
 from creatormate_resilience.deadline import remaining_time
+from creatormate_resilience.events import Event
 from creatormate_resilience.exceptions import ConfigurationError, OperationTimeoutError
-from creatormate_resilience.policies import Timeout
+from creatormate_resilience.policies import TimedOut, Timeout, TimeoutStatistics
 
 pytestmark = pytest.mark.anyio
 
@@ -66,3 +67,45 @@ def test_a_time_that_is_none_is_refused(seconds):
     """The error names the parameter and the range."""
     with pytest.raises(ConfigurationError, match=r"seconds is .*accepted are finite seconds above 0"):
         Timeout(seconds)
+
+
+async def test_a_guard_is_for_one_block():
+    """A second use is an error that says so, not a limit that is half old; the timeout itself serves many."""
+    timeout = Timeout(30)
+    guard = timeout.guard()
+    async with guard:
+        with pytest.raises(RuntimeError, match="a TimeLimit is for one block; make another"):
+            await guard.__aenter__()
+    with pytest.raises(RuntimeError, match="for one block"):
+        async with guard:
+            pass
+    assert remaining_time() is None
+    async with timeout.guard(), timeout.guard():
+        pass
+
+
+async def test_strikes_are_told_and_counted():
+    """In every form, once each, by the one that struck."""
+    seen: list[Event] = []
+    inner = Timeout(0.01, name="attempt", listeners=[seen.append])
+    outer = Timeout(30, name="total", listeners=[seen.append])
+    decorated = outer(inner(anyio.sleep))
+    for call in (lambda: decorated(60), lambda: outer.acall(inner.acall, anyio.sleep, 60)):
+        with pytest.raises(OperationTimeoutError):
+            await call()
+    with pytest.raises(OperationTimeoutError):
+        async with outer.guard(), inner.guard():
+            await anyio.sleep(60)
+    assert seen == [TimedOut("attempt", 0.01)] * 3
+    assert (inner.statistics(), outer.statistics()) == (TimeoutStatistics(3), TimeoutStatistics(0))
+
+
+async def test_an_error_in_time_is_no_strike():
+    """Not even a TimeoutError of the work's own."""
+    timeout = Timeout(30)
+    for error in (TimeoutError("of its own"), OperationTimeoutError("of somebody else's")):
+        with pytest.raises(TimeoutError) as caught:
+            async with timeout.guard():
+                raise error
+        assert caught.value is error
+    assert timeout.statistics() == TimeoutStatistics(0)

@@ -37,8 +37,8 @@ def count_of(error: Exception) -> int:
 fallback = Fallback("instead")
 assert_type(fallback, Fallback[str])
 assert_type(Fallback(count_of), Fallback[int])
-pipeline = Pipeline("openai", fallback, timeout, retry, breaker, bulkhead)
-every: tuple[Policy, ...] = (breaker, retry, bulkhead, timeout, fallback, pipeline, compose(breaker, retry))
+pipeline = Pipeline("openai", timeout, retry, breaker, bulkhead)
+every: tuple[Policy, ...] = (breaker, retry, bulkhead, timeout, pipeline, compose(breaker, retry))
 
 
 @breaker

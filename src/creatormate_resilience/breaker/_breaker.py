@@ -73,6 +73,7 @@ class CircuitBreaker:
         self._lock = threading.Lock()
         self._totals = Totals()
         self._reject = self._totals.rejected.tick
+        self._plain: type = type(None)  # of the last result: one that is no awaitable needs no second look
         self._latencies = None if self.config.slow_call_duration is None else Latencies()
         self.measures = self._latencies is not None or self.config.classify is not None
         self.watches_time = isinstance(self.config.window, TimeWindow)
@@ -111,7 +112,18 @@ class CircuitBreaker:
         """
         if self.async_only:
             raise timeout_refusal(self.name, fn)
-        return self.acquire().run(fn, *args, **kwargs)
+        era = self.passing
+        if era is None or self.measures:
+            return self.acquire().run(fn, *args, **kwargs)
+        try:
+            result = fn(*args, **kwargs)
+        except BaseException as error:
+            self.judge(era, 0, Outcome(None, error))
+            raise
+        if type(result) is not self._plain:
+            self._plain = self.look(era, result, fn)
+        self.succeed(era)
+        return result
 
     async def acall(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call an async function through the breaker, within `config.timeout` seconds.
@@ -120,7 +132,16 @@ class CircuitBreaker:
             CircuitOpenError: The circuit is open.
             OperationTimeoutError: It took longer than `config.timeout`; counted as a failure.
         """
-        return await self.acquire().arun(fn, *args, **kwargs)
+        era = self.passing
+        if era is None or self.measures or self.config.timeout is not None:
+            return await self.acquire().arun(fn, *args, **kwargs)
+        try:
+            result = await fn(*args, **kwargs)
+        except BaseException as error:
+            self.judge(era, 0, Outcome(None, error))
+            raise
+        self.succeed(era)
+        return result
 
     def guard(self) -> Guard:
         """Protect a block: `with breaker.guard():` or `async with breaker.guard():`.
@@ -165,11 +186,14 @@ class CircuitBreaker:
 
     def settle(self, permit: Permit, result: Any, exception: BaseException | None, *, ignore: bool = False) -> None:
         """Take note of how a permitted call ended; permits call this once."""
-        elapsed = self._now() - permit.started if self.measures else None
+        era = permit.era
         if ignore:
-            self._count(permit.era, permit.number, OutcomeKind.IGNORED)
+            self._count(era, permit.number, OutcomeKind.IGNORED)
+        elif exception is None and era is self.passing and not self.measures:
+            self.succeed(era)
         else:
-            self.judge(permit.era, permit.number, Outcome(result, exception, elapsed))
+            elapsed = self._now() - permit.started if self.measures else None
+            self.judge(era, permit.number, Outcome(result, exception, elapsed))
 
     def judge(self, era: Era, number: int, outcome: Outcome) -> None:
         """Count a call by its outcome.
@@ -206,7 +230,7 @@ class CircuitBreaker:
 
     def succeed(self, era: Era) -> None:
         """Count a fast success of an era that lets all calls through, without the lock."""
-        if era.turns_at != math.inf and (now := self._now()) >= era.turns_at:
+        if self.watches_time and (now := self._now()) >= era.turns_at:
             self.turn(era, now)
         era.tick()
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from creatormate_resilience.breaker._config import CircuitBreakerConfig, CountWindow, TimeWindow
-from creatormate_resilience.breaker._counter import Counter, make_counter
 from creatormate_resilience.breaker._window import Tally, make_window
+from creatormate_resilience.counter import Counter, make_counter
 from creatormate_resilience.outcome import OutcomeKind
 
 __all__ = ("PASSING", "BreakerState", "Era", "Machine", "Transition")

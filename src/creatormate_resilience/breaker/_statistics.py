@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from creatormate_resilience.breaker._counter import make_counter
 from creatormate_resilience.breaker._machine import BreakerState
+from creatormate_resilience.counter import make_counter
 from creatormate_resilience.exceptions._chain import printed
 from creatormate_resilience.outcome import OutcomeKind
 from creatormate_resilience.redaction import redact_text

@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-import math
+import functools
 import sys
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import anyio
 
-from creatormate_resilience.exceptions import ConcurrencyLimitError, ConfigurationError
-from creatormate_resilience.policy import decorate, refuse_awaitable
+from creatormate_resilience.deadline import Deadline, current_deadline
+from creatormate_resilience.events import Event, Listener, notify
+from creatormate_resilience.exceptions import ConcurrencyLimitError
+from creatormate_resilience.policies._checks import check_number, check_text, check_whole, listeners_of
+from creatormate_resilience.policy import decorate, is_async, refuse_awaitables
 
-__all__ = ("Bulkhead", "BulkheadStatistics")
+__all__ = ("Bulkhead", "BulkheadFull", "BulkheadStatistics")
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class BulkheadFull(Event):
+    """A call was turned away.
+
+    Attributes:
+        waited: Whether it had waited for a place; else there was none to wait in.
+    """
+
+    waited: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +62,37 @@ class Bulkhead:
     Args:
         max_concurrent: Calls that may run at once.
         max_queue: Calls that may wait for a place, first come first served.
-        max_wait: Longest wait, in seconds; None waits as long as the caller does.
-        name: In errors.
+        max_wait: Longest wait, in seconds; None waits as long as the caller does. Nobody waits longer than the current
+            deadline.
+        name: In errors and events.
+        listeners: Told of `BulkheadFull`.
+
+    Raises:
+        ConfigurationError: An argument is out of range.
 
     Threads, tasks and several event loops may share one.
     """
 
     def __init__(
-        self, max_concurrent: int, max_queue: int = 0, max_wait: float | None = None, *, name: str = "bulkhead"
+        self,
+        max_concurrent: int,
+        max_queue: int = 0,
+        max_wait: float | None = None,
+        *,
+        name: str = "bulkhead",
+        listeners: Iterable[Listener] = (),
     ) -> None:
-        for field, value, least in (("max_concurrent", max_concurrent, 1), ("max_queue", max_queue, 0)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise ConfigurationError(f"{field} is {value!r}; accepted are whole numbers from {least}")
-        known = max_wait is None or (isinstance(max_wait, int | float) and not isinstance(max_wait, bool))  # pyright: ignore[reportUnnecessaryIsInstance]
-        if not known or (max_wait is not None and not 0 <= max_wait < math.inf):
-            raise ConfigurationError(f"max_wait is {max_wait!r}; accepted are finite seconds from 0, or None")
+        check_whole("max_concurrent", max_concurrent, 1)
+        check_whole("max_queue", max_queue, 0)
+        if max_wait is not None:
+            check_number("max_wait", max_wait, "seconds", above_zero=False)
+        check_text("name", name)
         self.name = name
         self._max_concurrent = max_concurrent
         self._max_queue = max_queue
         self._max_wait = max_wait
+        self._listeners = listeners_of(listeners)
+        self._plain: type = type(None)
         self._lock = threading.Lock()
         self._running = 0
         self._rejected = 0
@@ -75,7 +100,10 @@ class Bulkhead:
 
     def __call__(self, fn: Callable[P, T], /) -> Callable[P, T]:
         """Put a function into the bulkhead: `@Bulkhead(10)`; keeps its kind and signature."""
-        return decorate(self, fn)
+        function: Any = fn
+        if isinstance(fn, staticmethod) or not callable(fn) or not is_async(fn):
+            return decorate(self, function)
+        return cast("Callable[P, T]", self._async(function))
 
     def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a sync function when there is a place.
@@ -84,16 +112,24 @@ class Bulkhead:
             ConcurrencyLimitError: There is no place, and none to wait in, or the wait was too long.
             TypeError: The function returned an awaitable; use `acall`.
         """
-        with self.guard():
+        if not self._try_enter():
+            self._wait()
+        try:
             result = fn(*args, **kwargs)
-        if inspect.isawaitable(result):
-            refuse_awaitable(result, fn)
+        finally:
+            self._leave()
+        if type(result) is not self._plain:  # looked at once for each type that comes along
+            self._plain = refuse_awaitables(result, fn)
         return result
 
     async def acall(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an async function when there is a place; see `call`."""
-        async with self.aguard():
+        if not self._try_enter():
+            await self._await()
+        try:
             return await fn(*args, **kwargs)
+        finally:
+            self._leave()
 
     @contextmanager
     def guard(self) -> Generator[None]:
@@ -122,13 +158,25 @@ class Bulkhead:
                 self._running, len(self._waiters), self._rejected, self._max_concurrent, self._max_queue
             )
 
+    def _async(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+        @functools.wraps(fn)
+        async def protected(*args: P.args, **kwargs: P.kwargs) -> T:
+            if not self._try_enter():
+                await self._await()
+            try:
+                return await fn(*args, **kwargs)
+            finally:
+                self._leave()
+
+        return protected
+
     def _wait(self) -> None:
         event = threading.Event()
         waiter = self._queue_up(event.set)
         if waiter is None:
             return
         try:
-            event.wait(self._max_wait)
+            event.wait(self._longest_wait(current_deadline()))
         except BaseException:
             self._give_up(waiter)
             raise
@@ -139,13 +187,21 @@ class Bulkhead:
         waiter = self._queue_up(_waker(event.set))
         if waiter is None:
             return
+        deadline = current_deadline()
+        interrupted = deadline is not None and deadline.struck is not None  # then by what keeps that deadline
         try:
-            with anyio.move_on_after(self._max_wait):
+            with anyio.move_on_after(self._longest_wait(None if interrupted else deadline)):
                 await event.wait()
         except BaseException:
             self._give_up(waiter)
             raise
         self._stop_waiting(waiter)
+
+    def _longest_wait(self, deadline: Deadline | None) -> float | None:
+        if deadline is None:
+            return self._max_wait
+        left = max(0.0, deadline.remaining())
+        return left if self._max_wait is None else min(left, self._max_wait)
 
     def _try_enter(self) -> bool:
         with self._lock:
@@ -164,6 +220,7 @@ class Bulkhead:
                 self._waiters.append(waiter)
                 return waiter
             self._rejected += 1
+        notify(self._listeners, BulkheadFull(self.name, waited=False))
         raise ConcurrencyLimitError(f"{self!r} is full")
 
     def _stop_waiting(self, waiter: _Waiter) -> None:
@@ -172,7 +229,9 @@ class Bulkhead:
                 return
             self._waiters.remove(waiter)
             self._rejected += 1
-        raise ConcurrencyLimitError(f"{self!r} gave no place within {self._max_wait:g} s")
+        notify(self._listeners, BulkheadFull(self.name, waited=True))
+        limit = "the deadline" if self._max_wait is None else f"{self._max_wait:g} s"
+        raise ConcurrencyLimitError(f"{self!r} gave no place within {limit}")
 
     def _give_up(self, waiter: _Waiter) -> None:
         with self._lock:

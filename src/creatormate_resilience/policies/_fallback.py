@@ -3,44 +3,102 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
+from creatormate_resilience.events import Event, Listener, notify
 from creatormate_resilience.exceptions import map_exception
 from creatormate_resilience.outcome import On, Outcome, OutcomeKind, classify, predicate
-from creatormate_resilience.policy import decorate, refuse_awaitable
+from creatormate_resilience.policies._checks import check_text, listeners_of
+from creatormate_resilience.policy import Policy, decorate, refuse_awaitable, refuse_awaitables
 
-__all__ = ("Fallback",)
+__all__ = ("Fallback", "FallbackStatistics", "FallbackUsed")
 
 P = ParamSpec("P")
 T = TypeVar("T")
-F = TypeVar("F")
+F_co = TypeVar("F_co", covariant=True)
 
 
-class Fallback(Generic[F]):
-    """Gives a substitute where the work failed.
+@dataclass(frozen=True, slots=True)
+class FallbackUsed(Event):
+    """The substitute is given in place of a failure.
+
+    Attributes:
+        error: Name of the exception's type.
+    """
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class FallbackStatistics:
+    """A snapshot: how often the substitute was given since the start."""
+
+    used: int
+
+
+class Fallback(Generic[F_co]):
+    """Gives a substitute where the work failed. A function under it returns its own type or the substitute's.
 
     Args:
         substitute: A value, or a function of the exception (async ones for async work).
         on: Exception types, or a predicate. None: failures of the dependency and refusals such as an open circuit, but
             not what the caller did wrong.
+        name: In events.
+        listeners: Told of `FallbackUsed`.
+
+    Raises:
+        ConfigurationError: An argument is not what it should be.
     """
 
     @overload
-    def __init__(self, substitute: Callable[[Exception], Awaitable[F]], on: On | None = None) -> None: ...
+    def __init__(
+        self,
+        substitute: Callable[[Exception], Awaitable[F_co]],
+        on: On | None = None,
+        *,
+        name: str = "fallback",
+        listeners: Iterable[Listener] = (),
+    ) -> None: ...
     @overload
-    def __init__(self, substitute: Callable[[Exception], F], on: On | None = None) -> None: ...
+    def __init__(
+        self,
+        substitute: Callable[[Exception], F_co],
+        on: On | None = None,
+        *,
+        name: str = "fallback",
+        listeners: Iterable[Listener] = (),
+    ) -> None: ...
     @overload
-    def __init__(self, substitute: F, on: On | None = None) -> None: ...
-    def __init__(self, substitute: Any, on: On | None = None) -> None:
+    def __init__(
+        self, substitute: F_co, on: On | None = None, *, name: str = "fallback", listeners: Iterable[Listener] = ()
+    ) -> None: ...
+    def __init__(
+        self, substitute: Any, on: On | None = None, *, name: str = "fallback", listeners: Iterable[Listener] = ()
+    ) -> None:
+        check_text("name", name)
+        self.name = name
+        self.on = on
         self._substitute = substitute
-        self._on = None if on is None else predicate("on", on)
+        self._handles = _is_failure if on is None else predicate("on", on)
+        self._listeners = listeners_of(listeners)
+        self._lock = threading.Lock()
+        self._used = 0
+        self._plain: type = type(None)
 
-    def __call__(self, fn: Callable[P, T], /) -> Callable[P, T]:
-        """Give a function a substitute: `@Fallback(...)`. The substitute should be of the function's return type."""
-        return decorate(self, fn)
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, T]], /) -> Callable[P, Coroutine[Any, Any, T | F_co]]: ...
+    @overload
+    def __call__(self, fn: Callable[P, Awaitable[T]], /) -> Callable[P, Awaitable[T | F_co]]: ...
+    @overload
+    def __call__(self, fn: Callable[P, T], /) -> Callable[P, T | F_co]: ...
+    def __call__(self, fn: Callable[P, Any], /) -> Callable[P, Any]:
+        """Give a function a substitute: `@Fallback(...)`; keeps its kind and parameters."""
+        return decorate(cast("Policy", self), fn)  # but for what it may return
 
-    def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T | F_co:
         """Run a sync function; its substitute where it failed.
 
         Raises:
@@ -54,12 +112,12 @@ class Fallback(Generic[F]):
             given = self._give(error)
             if inspect.isawaitable(given):
                 refuse_awaitable(given, cast("Callable[..., Any]", self._substitute))
-            return cast("T", given)
-        if inspect.isawaitable(result):
-            refuse_awaitable(result, fn)
+            return cast("F_co", given)
+        if type(result) is not self._plain:  # looked at once for each type that comes along
+            self._plain = refuse_awaitables(result, fn)
         return result
 
-    async def acall(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def acall(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T | F_co:
         """Run an async function; its substitute where it failed."""
         try:
             return await fn(*args, **kwargs)
@@ -67,17 +125,24 @@ class Fallback(Generic[F]):
             if not self._handles(error):
                 raise
             given = self._give(error)
-            return cast("T", await given if inspect.isawaitable(given) else given)
+            return cast("F_co", await given if inspect.isawaitable(given) else given)
 
-    def _handles(self, error: Exception) -> bool:
-        if self._on is not None:
-            return bool(self._on(error))
-        kind = classify(Outcome(exception=error))
-        return kind in {OutcomeKind.FAILURE, OutcomeKind.THROTTLED} or map_exception(error).retryable
+    def statistics(self) -> FallbackStatistics:
+        """A snapshot."""
+        return FallbackStatistics(self._used)
 
     def _give(self, error: Exception) -> Any:
+        with self._lock:
+            self._used += 1
+        if self._listeners:
+            notify(self._listeners, FallbackUsed(self.name, type(error).__name__))
         return self._substitute(error) if callable(self._substitute) else self._substitute
 
     def __repr__(self) -> str:
         what = getattr(self._substitute, "__qualname__", type(self._substitute).__name__)
         return f"Fallback({what})"
+
+
+def _is_failure(error: Exception) -> bool:
+    kind = classify(Outcome(exception=error))
+    return kind in {OutcomeKind.FAILURE, OutcomeKind.THROTTLED} or map_exception(error).retryable

@@ -2,100 +2,65 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-import math
-import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass
-from types import TracebackType
-from typing import ParamSpec, Self, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from typing import Any, ParamSpec, TypeVar, Unpack, cast
 
-from creatormate_resilience.clock import Clock, SystemClock
-from creatormate_resilience.deadline import remaining_time
-from creatormate_resilience.events import Event, Listener, notify
-from creatormate_resilience.exceptions import ConfigurationError, RetriesExhaustedError, map_exception
-from creatormate_resilience.outcome import Classifier, On, Outcome, OutcomeKind, classify, predicate
-from creatormate_resilience.policies._wait import Wait, exponential
-from creatormate_resilience.policy import decorate, refuse_awaitable
+from creatormate_resilience.deadline import deadline_scope
+from creatormate_resilience.outcome import On
+from creatormate_resilience.policies._attempts import Attempt, Attempts
+from creatormate_resilience.policies._budget import SAMPLED, RetryBudget
+from creatormate_resilience.policies._checks import config_of
+from creatormate_resilience.policies._planner import Planner, RetryStatistics
+from creatormate_resilience.policies._retry_config import RetryConfig, RetryOptions
+from creatormate_resilience.policies._streams import retried_async_stream, retried_stream
+from creatormate_resilience.policies._wait import Wait
+from creatormate_resilience.policy import decorate, is_async, refuse_awaitables
 
-__all__ = ("Attempt", "Retry", "RetryScheduled")
+__all__ = ("Retry",)
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class RetryScheduled(Event):
-    """An attempt failed and another will follow.
-
-    Attributes:
-        attempt: Number of attempts made, from 1.
-        wait: Seconds until the next.
-        error: Name of the exception's type.
-    """
-
-    attempt: int
-    wait: float
-    error: str
 
 
 class Retry:
     """Runs a function again after a failure that says it may help.
 
     Args:
-        max_attempts: Attempts in all, the first included.
-        wait: Seconds between attempts; see `exponential` and `constant`. A wait that the error was given, such as an
-            upstream's Retry-After, lengthens it; what its class would tell a client does not.
-        retry_on: Exception types, or a predicate. None: what the classifier calls a failure and the error itself (see
-            `map_exception`) calls retryable. Refusals of ours, such as an open circuit, only where a deadline is
-            known and their wait fits into it.
-        retry_refusals: False never retries our own refusals, so that an open circuit fails at once.
-        max_retry_after: Longest `retry_after` obeyed, in seconds; an error that asks for more is not retried.
-        classify: Replaces the default classifier.
-        name: In events.
-        clock: Where waiting is done.
-        listeners: Told of `RetryScheduled`.
+        max_attempts: Attempts in all, the first included; left out, 3.
+        wait: Seconds between attempts; see `exponential` and `constant`. Left out, `exponential()`.
+        retry_on: Exception types, or a predicate. Left out, the error itself decides; see `RetryConfig`.
+        config: All settings in one, instead of the others.
+        **options: The other fields of `RetryConfig`.
 
     Only retry what is safe to do twice. Around a client that retries by itself, attempts multiply: switch its own off
     (`max_retries=0` for OpenAI's). Nothing starts that the current deadline (`policies.Timeout`) leaves no time for.
+    A generator is begun again only where it failed before its first item.
     """
 
     def __init__(
         self,
-        max_attempts: int = 3,
+        max_attempts: int | None = None,
         wait: Wait | None = None,
         retry_on: On | None = None,
         *,
-        retry_refusals: bool = True,
-        max_retry_after: float = 60.0,
-        classify: Classifier = classify,
-        name: str = "retry",
-        clock: Clock | None = None,
-        listeners: Iterable[Listener] = (),
+        config: RetryConfig | None = None,
+        **options: Unpack[RetryOptions],
     ) -> None:
-        if isinstance(max_attempts, bool) or not isinstance(max_attempts, int) or not 1 <= max_attempts <= 1000:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError(f"max_attempts is {max_attempts!r}; accepted are whole numbers from 1 to 1000")
-        number = isinstance(max_retry_after, int | float) and not isinstance(max_retry_after, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
-        if not number or not 0 <= max_retry_after < math.inf:
-            raise ConfigurationError(f"max_retry_after is {max_retry_after!r}; accepted are finite seconds from 0")
-        if wait is not None and not callable(wait):
-            raise ConfigurationError(
-                f"wait is {wait!r}; accepted is a function of attempts and a random number, such as constant(0.5)"
-            )
-        if not callable(classify):
-            raise ConfigurationError(f"classify is {classify!r}; accepted is a function of an Outcome")
-        self.max_attempts = max_attempts
-        self.name = name
-        self._retry_refusals = retry_refusals
-        self._wait = wait or exponential()
-        self._retry_on = None if retry_on is None else predicate("retry_on", retry_on)
-        self._max_retry_after = max_retry_after
-        self._classify = classify
-        self._clock = clock or SystemClock()
-        self._listeners = tuple(listeners)
+        given = {"max_attempts": max_attempts, "wait": wait, "retry_on": retry_on}
+        chosen = {name: value for name, value in given.items() if value is not None} | options
+        self.config = config_of(RetryConfig, config, chosen)
+        self._planner = Planner(self.config)
+        self._plain: type = type(None)
+
+    @property
+    def max_attempts(self) -> int:
+        """Attempts in all, the first included."""
+        return self.config.max_attempts
 
     def delay_before(self, attempt: int, error: BaseException) -> float | None:
-        """The decision after a failed attempt.
+        """The decision after a failed attempt, without asking the budget.
 
         Args:
             attempt: Number of attempts made, from 1.
@@ -103,152 +68,169 @@ class Retry:
 
         Returns:
             Seconds to wait before the next, or None to give up.
-        """
-        if attempt >= self.max_attempts or not isinstance(error, Exception):
-            return None
-        if not self._is_retryable(error):
-            return None
-        stated = map_exception(error).stated_retry_after or 0.0
-        if stated > self._max_retry_after:
-            return None
-        wait = self._wait(attempt, random.random())  # noqa: S311 - jitter needs no secrecy
-        delay = max(stated, wait if wait > 0 else 0.0)
-        left = remaining_time()
-        return None if left is not None and delay >= left else delay
 
-    def _is_retryable(self, error: Exception) -> bool:
-        if self._retry_on is not None:
-            return bool(self._retry_on(error))
-        kind = self._classify(Outcome(exception=error))
-        if kind is OutcomeKind.SUCCESS or not map_exception(error).retryable:
-            return False
-        return kind is not OutcomeKind.IGNORED or (self._retry_refusals and remaining_time() is not None)
+        Raises:
+            ConfigurationError: `wait` gave what is no time.
+        """
+        return self._planner.delay_before(attempt, error)
 
     def __call__(self, fn: Callable[P, T], /) -> Callable[P, T]:
-        """Retry a function: `@Retry(3)`; keeps its kind and signature."""
-        return decorate(self, fn)
+        """Retry a function: `@Retry(3)`; keeps its kind and signature.
+
+        Args:
+            fn: A `def`, `async def`, generator or async generator function, or a method.
+
+        Returns:
+            A function of the same kind and signature.
+        """
+        function: Any = fn
+        if isinstance(fn, staticmethod):  # stays one, else it would be given the instance
+            return cast("Callable[P, T]", staticmethod(self(function.__func__)))
+        if inspect.isasyncgenfunction(fn):
+            return cast("Callable[P, T]", retried_async_stream(self, function))
+        if inspect.isgeneratorfunction(fn):
+            return cast("Callable[P, T]", retried_stream(self, function))
+        if self.config.deadline is not None or not callable(fn):
+            return decorate(self, fn)
+        return cast("Callable[P, T]", self._async(function)) if is_async(fn) else self._sync(fn)
 
     def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a sync function, again where that may help.
 
         Raises:
             RetriesExhaustedError: All attempts failed; the cause is the last failure. A failure that is not worth a
-                retry, or has no time for one, is raised as it is.
+                retry, or has no time or budget for one, is raised as it is.
+            TypeError: The function returned an awaitable; use `acall`.
         """
-        attempt = 0
+        self._planner.begin()
+        if self.config.deadline is None:
+            return self._run(0, 0.0, fn, args, kwargs)
+        with deadline_scope(self.config.deadline, clock=self._planner.clock):
+            return self._run(0, 0.0, fn, args, kwargs)
+
+    async def acall(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run an async function, again where that may help; see `call`."""
+        self._planner.begin()
+        if self.config.deadline is None:
+            return await self._arun(0, 0.0, fn, args, kwargs)
+        with deadline_scope(self.config.deadline, clock=self._planner.clock):
+            return await self._arun(0, 0.0, fn, args, kwargs)
+
+    def __iter__(self) -> Iterator[Attempt]:
+        """Attempts for a block: `for attempt in retry:` with `with attempt:` around what may fail."""
+        return Attempts(self._planner)
+
+    def __aiter__(self) -> AsyncIterator[Attempt]:
+        """Attempts for a block: `async for attempt in retry:` with `async with attempt:` around what may fail."""
+        return Attempts(self._planner)
+
+    def statistics(self) -> RetryStatistics:
+        """One consistent snapshot."""
+        return self._planner.statistics()
+
+    # One wrapper for each kind of function, in which a call that succeeds at once pays for nothing else.
+    def _sync(self, fn: Callable[P, T]) -> Callable[P, T]:
+        plan, resume = self._planner.plan, self._run
+        tick, date, sampled = _told_of_calls(self.config.budget)
+        plain: type = type(None)
+
+        @functools.wraps(fn)
+        def protected(*args: P.args, **kwargs: P.kwargs) -> T:
+            nonlocal plain
+            if tick is not None:
+                number = tick()
+                if not number & sampled:
+                    date(number)
+            try:
+                result = fn(*args, **kwargs)
+            except Exception as error:
+                delay = plan(1, error)
+                if delay is None:
+                    raise
+            else:
+                if type(result) is not plain:  # looked at once for each type that comes along
+                    plain = refuse_awaitables(result, fn)
+                return result
+            return resume(1, delay, fn, args, kwargs)
+
+        return protected
+
+    def _async(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+        plan, resume = self._planner.plan, self._arun
+        tick, date, sampled = _told_of_calls(self.config.budget)
+
+        @functools.wraps(fn)
+        async def protected(*args: P.args, **kwargs: P.kwargs) -> T:
+            if tick is not None:
+                number = tick()
+                if not number & sampled:
+                    date(number)
+            try:
+                return await fn(*args, **kwargs)
+            except Exception as error:
+                delay = plan(1, error)
+                if delay is None:
+                    raise
+            return await resume(1, delay, fn, args, kwargs)
+
+        return protected
+
+    def _run(
+        self, attempt: int, delay: float, fn: Callable[..., T], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> T:
+        """The attempts after the first `attempt`, of which the next comes after `delay` seconds."""
         while True:
+            if attempt:
+                self._planner.clock.sleep(delay)
             attempt += 1
             try:
                 result = fn(*args, **kwargs)
             except Exception as error:
-                delay = self._next(attempt, error)
-                if delay is None:
+                wait = self._planner.plan(attempt, error)
+                if wait is None:
                     raise
-            else:
-                if inspect.isawaitable(result):
-                    refuse_awaitable(result, fn)
-                return result
-            self._clock.sleep(delay)
+                delay = wait
+                continue
+            if type(result) is not self._plain:
+                self._plain = refuse_awaitables(result, fn)
+            if attempt > 1:
+                self._planner.recovered()
+            return result
 
-    async def acall(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run an async function, again where that may help; see `call`."""
-        attempt = 0
+    async def _arun(
+        self,
+        attempt: int,
+        delay: float,
+        fn: Callable[..., Awaitable[T]],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> T:
         while True:
+            if attempt:
+                await self._planner.clock.asleep(delay)
             attempt += 1
             try:
-                return await fn(*args, **kwargs)
+                result = await fn(*args, **kwargs)
             except Exception as error:
-                delay = self._next(attempt, error)
-                if delay is None:
+                wait = self._planner.plan(attempt, error)
+                if wait is None:
                     raise
-            await self._clock.asleep(delay)
-
-    def __iter__(self) -> Iterator[Attempt]:
-        """Attempts for a block: `for attempt in retry:` with `with attempt:` around what may fail."""
-        return _Attempts(self, self._clock)
-
-    def __aiter__(self) -> AsyncIterator[Attempt]:
-        """Attempts for a block: `async for attempt in retry:` with `async with attempt:` around what may fail."""
-        return _Attempts(self, self._clock)
-
-    def _next(self, attempt: int, error: Exception) -> float | None:
-        delay = self.delay_before(attempt, error)
-        if delay is None:
-            if attempt >= self.max_attempts > 1 and self._is_retryable(error):
-                wait = map_exception(error).retry_after
-                raise RetriesExhaustedError(f"gave up after {attempt} attempts", retry_after=wait) from error
-            return None
-        if self._listeners:
-            notify(self._listeners, RetryScheduled(self.name, attempt, delay, type(error).__name__))
-        return delay
+                delay = wait
+                continue
+            if attempt > 1:
+                self._planner.recovered()
+            return result
 
     def __repr__(self) -> str:
-        return f"Retry(max_attempts={self.max_attempts}, wait={self._wait!r})"
+        seen = self.statistics()
+        made = f", {seen.retries} retries made" if seen.retries else ""
+        return f"Retry(max_attempts={self.max_attempts}, wait={self.config.wait!r}{made})"
 
 
-class _Attempts:
-    """Iterates over attempts. A class and not a generator, because leaving the loop early is the normal way out."""
-
-    __slots__ = ("_clock", "_last", "_retry")
-
-    def __init__(self, retry: Retry, clock: Clock) -> None:
-        self._retry = retry
-        self._clock = clock
-        self._last: Attempt | None = None
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Attempt:
-        if self._last is not None:
-            if self._last.delay is None:
-                raise StopIteration
-            self._clock.sleep(self._last.delay)
-        return self._begin()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Attempt:
-        if self._last is not None:
-            if self._last.delay is None:
-                raise StopAsyncIteration
-            await self._clock.asleep(self._last.delay)
-        return self._begin()
-
-    def _begin(self) -> Attempt:
-        self._last = Attempt(self._retry, 1 if self._last is None else self._last.number + 1)
-        return self._last
+def _told_of_calls(budget: RetryBudget | None) -> tuple[Callable[[], int] | None, Callable[[int], None], int]:
+    """What `RetryBudget.deposit` is made of, so that a call that succeeds at once can do it without calling that."""
+    return (None, _nothing, SAMPLED) if budget is None else (budget.tick, budget.date, SAMPLED)
 
 
-class Attempt:
-    """One attempt of a block; leaving it with an error that may be retried suppresses the error and goes on."""
-
-    __slots__ = ("_retry", "delay", "number")
-
-    def __init__(self, retry: Retry, number: int) -> None:
-        self._retry = retry
-        self.number = number
-        self.delay: float | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
-    ) -> bool:
-        if not isinstance(error, Exception):
-            return False
-        self.delay = self._retry._next(self.number, error)  # pyright: ignore[reportPrivateUsage]
-        return self.delay is not None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
-    ) -> bool:
-        return self.__exit__(kind, error, trace)
-
-    def __repr__(self) -> str:
-        return f"<Attempt {self.number} of {self._retry.max_attempts}>"
+def _nothing(_: int) -> None:
+    pass

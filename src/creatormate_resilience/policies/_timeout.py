@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
-from typing import ClassVar, ParamSpec, TypeVar
+import functools
+import threading
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, ParamSpec, TypeVar, cast
 
-from creatormate_resilience.deadline import Deadline
+from creatormate_resilience.events import Event, Listener, notify
 from creatormate_resilience.exceptions import ConfigurationError
-from creatormate_resilience.policy import decorate
-from creatormate_resilience.time_limit import time_limit
+from creatormate_resilience.policies._checks import check_number, check_text, listeners_of
+from creatormate_resilience.policy import decorate, is_async
+from creatormate_resilience.time_limit import TimeLimit
 
-__all__ = ("Timeout",)
+__all__ = ("TimedOut", "Timeout", "TimeoutStatistics")
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut(Event):
+    """Work was interrupted because it took too long.
+
+    Attributes:
+        seconds: What it was allowed.
+    """
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TimeoutStatistics:
+    """A snapshot: how often work was interrupted since the start."""
+
+    timed_out: int
 
 
 class Timeout:
@@ -23,18 +43,24 @@ class Timeout:
 
     Args:
         seconds: Longest duration, in seconds.
+        name: In events.
+        listeners: Told of `TimedOut`.
 
     Raises:
-        ConfigurationError: `seconds` is not a finite number above 0.
+        ConfigurationError: `seconds` is not a finite number above 0, or another argument is not what it should be.
     """
 
-    __slots__ = ("seconds",)
+    __slots__ = ("_listeners", "_lock", "_timed_out", "name", "seconds")
     async_only: ClassVar[bool] = True
 
-    def __init__(self, seconds: float) -> None:
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError(f"seconds is {seconds!r}; accepted are finite seconds above 0")
+    def __init__(self, seconds: float, *, name: str = "timeout", listeners: Iterable[Listener] = ()) -> None:
+        check_number("seconds", seconds, "seconds")
+        check_text("name", name)
         self.seconds = float(seconds)
+        self.name = name
+        self._listeners = listeners_of(listeners)
+        self._lock = threading.Lock()
+        self._timed_out = 0
 
     def __call__(self, fn: Callable[P, T], /) -> Callable[P, T]:
         """Bound an async function: `@Timeout(2)`.
@@ -42,7 +68,10 @@ class Timeout:
         Raises:
             ConfigurationError: The function is not async; nothing could interrupt it.
         """
-        return decorate(self, fn)
+        function: Any = fn
+        if isinstance(fn, staticmethod) or not callable(fn) or not is_async(fn):
+            return decorate(self, function)
+        return cast("Callable[P, T]", self._async(function))
 
     def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:  # noqa: ARG002 - the protocol's form
         """Refused: sync code cannot be interrupted.
@@ -50,8 +79,7 @@ class Timeout:
         Raises:
             ConfigurationError: Always.
         """
-        name = getattr(fn, "__qualname__", repr(fn))
-        raise ConfigurationError(f"{self!r} cannot interrupt {name}, which is called without async")
+        raise ConfigurationError(f"{self!r} cannot interrupt {_name(fn)}, which is called without async")
 
     async def acall(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an async function within the time.
@@ -59,16 +87,45 @@ class Timeout:
         Raises:
             OperationTimeoutError: It took longer and was cancelled.
         """
-        async with time_limit(self.seconds, what=getattr(fn, "__qualname__", "the operation")):
+        with TimeLimit(self.seconds, _name(fn), self._note):
             return await fn(*args, **kwargs)
 
-    def guard(self) -> AbstractAsyncContextManager[Deadline]:
+    def guard(self) -> TimeLimit:
         """Bound a block: `async with Timeout(2).guard():`.
 
-        Raises:
-            OperationTimeoutError: The block took longer and was cancelled.
+        Returns:
+            A context manager for one block; it gives the deadline in force inside. The block ends with
+            `OperationTimeoutError` when it took longer and was cancelled.
         """
-        return time_limit(self.seconds, what="the block")
+        return TimeLimit(self.seconds, "the block", self._note)
+
+    def statistics(self) -> TimeoutStatistics:
+        """A snapshot."""
+        return TimeoutStatistics(self._timed_out)
+
+    def _async(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+        seconds, note, name = self.seconds, self._note, _name(fn)
+
+        @functools.wraps(fn)
+        async def protected(*args: P.args, **kwargs: P.kwargs) -> T:
+            with TimeLimit(seconds, name, note):
+                return await fn(*args, **kwargs)
+
+        return protected
+
+    def _note(self) -> None:
+        with self._lock:
+            self._timed_out += 1
+        notify(self._listeners, TimedOut(self.name, self.seconds))
 
     def __repr__(self) -> str:
         return f"Timeout({self.seconds:g})"
+
+
+def _name(fn: Callable[..., Any]) -> str:
+    """What is bounded, also where policies stand between: `compose` nests them as partials of `call` and `acall`."""
+    inner: Any = fn
+    while isinstance(inner, functools.partial):
+        nested = inner.args and getattr(inner.func, "__name__", "") in {"call", "acall"}
+        inner = inner.args[0] if nested else inner.func
+    return getattr(inner, "__qualname__", "the operation")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import asdict
 from types import MappingProxyType, TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Never, Self, TypeVar
 
 from creatormate_resilience.breaker import BreakerState, CircuitBreakerRegistry
 from creatormate_resilience.cache import CacheCategory, CacheState, DistributedCache
@@ -79,7 +79,7 @@ class Resilience:
         # The default SQLite file is not made for applications that never ask for a database.
         self._uses_database = database is not None or "database_url" in self.settings.model_fields_set
         self._tasks = _part(tasks, self._make_tasks)
-        self._services: dict[str, Pipeline] = {}
+        self._services: dict[str, Pipeline[Never]] = {}
         self._resources: AsyncExitStack | None = None
         self._starting: asyncio.Lock | None = None
         self._closed = False
@@ -124,7 +124,7 @@ class Resilience:
         """Whether it is up."""
         return self._resources is not None
 
-    def service(self, name: str) -> Pipeline:
+    def service(self, name: str) -> Pipeline[Never]:
         """The policies around calls of one dependency, in the right order: timeout, retry, breaker, bulkhead, attempt.
 
         Args:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ("Counter", "make_counter")
+__all__ = ("Counter", "FreeCounter", "LockedCounter", "make_counter")
 
 
 class Counter(Protocol):

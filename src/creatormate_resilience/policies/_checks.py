@@ -1,0 +1,95 @@
+"""What every policy asks of its options: numbers in range, a name, a clock, listeners. Errors name the option."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any, TypeVar, cast
+
+from creatormate_resilience.clock import Clock, SystemClock
+from creatormate_resilience.events import Listener
+from creatormate_resilience.exceptions import ConfigurationError
+
+__all__ = ("check_number", "check_text", "check_whole", "clock_of", "config_of", "listeners_of")
+
+C = TypeVar("C")
+
+
+def config_of(kind: type[C], config: C | None, options: Mapping[str, Any]) -> C:
+    """A configuration as it was given: whole, or as options, not both.
+
+    Args:
+        kind: The frozen dataclass that it is.
+        config: One of these, or None.
+        options: Fields of one.
+
+    Raises:
+        ConfigurationError: Both are given, an option is unknown, or a value is out of range.
+    """
+    if config is not None:
+        if options:
+            raise ConfigurationError(f"config and {', '.join(options)} are both given; accepted is one of them")
+        if not isinstance(config, kind):
+            raise ConfigurationError(f"config is {config!r}; accepted is a {kind.__name__}")
+        return config
+    known = [each.name for each in fields(cast("Any", kind))]
+    if unknown := options.keys() - known:
+        raise ConfigurationError(f"unknown option {', '.join(sorted(unknown))}; accepted are {', '.join(known)}")
+    return kind(**options)
+
+
+def check_whole(name: str, value: object, least: int, most: int | None = None) -> None:
+    """A whole number within bounds."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
+        bounds = f"from {least}" if most is None else f"from {least} to {most}"
+        raise ConfigurationError(f"{name} is {value!r}; accepted are whole numbers {bounds}{_hint(value)}")
+
+
+def check_number(
+    name: str, value: Any, unit: str, *, above_zero: bool = True, most: float = sys.float_info.max
+) -> None:
+    """A finite number above 0, or from 0 on.
+
+    Args:
+        name: The option's.
+        value: What was given.
+        unit: What it counts, for the error: "seconds".
+        above_zero: False accepts 0 too.
+        most: The largest accepted.
+    """
+    # Compared, because math.isfinite raises on an int that is too large for a float.
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 <= value <= most or (above_zero and value == 0):
+        bounds = f"{'above' if above_zero else 'from'} 0{'' if most == sys.float_info.max else f' to {most:g}'}"
+        raise ConfigurationError(f"{name} is {value!r}; accepted are finite {unit} {bounds}{_hint(value)}")
+
+
+def check_text(name: str, value: object) -> None:
+    """A text that is not empty."""
+    if not isinstance(value, str) or not value:
+        raise ConfigurationError(f"{name} is {value!r}; accepted is a text that is not empty{_hint(value)}")
+
+
+def clock_of(clock: object) -> Clock:
+    """The clock that was given, or the system's."""
+    if clock is None:
+        return SystemClock()
+    wanted = ("monotonic", "sleep", "asleep")
+    if isinstance(clock, type) or not all(callable(getattr(clock, method, None)) for method in wanted):
+        raise ConfigurationError(f"clock is {clock!r}; accepted is a Clock, which has {', '.join(wanted)}")
+    return cast("Clock", clock)
+
+
+def listeners_of(listeners: Iterable[Listener]) -> tuple[Listener, ...]:
+    """The listeners that were given."""
+    if isinstance(listeners, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        given = tuple(listeners)
+        if all(map(callable, given)):
+            return given
+    raise ConfigurationError(f"listeners is {listeners!r}; accepted are functions of an event, in a list or tuple")
+
+
+def _hint(value: object) -> str:
+    return "; a decorator wants its parentheses, as in `@Retry()`" if inspect.isroutine(value) else ""
