@@ -50,7 +50,8 @@ def _with_value(name: str, quote: int, bare: str) -> re.Pattern[str]:
         bare: The value, where it is not quoted.
     """
     opening = rf"(?:{_PREFIX}(\\{{0,8}}+[\"'])(?!\[REDACTED\]\{quote}))?+"
-    quoted = rf"(?:[^\\\"']++|''|(?!\{quote})(?:\\++[\"']?+|[\"']))++"
+    # The last + gives back nothing, as nothing follows it; made possessive it would be wrong before Python 3.11.5.
+    quoted = rf"(?:[^\\\"']++|''|(?!\{quote})(?:\\++[\"']?+|[\"']))+"
     return re.compile(rf"({name}{opening})(?({quote}){quoted}|{bare})", re.ASCII)
 
 
