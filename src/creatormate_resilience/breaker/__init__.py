@@ -9,17 +9,21 @@ from creatormate_resilience.breaker._machine import BreakerState
 from creatormate_resilience.breaker._permit import Permit
 from creatormate_resilience.breaker._registry import CircuitBreakerRegistry
 from creatormate_resilience.breaker._statistics import BreakerStatistics, LatencyQuantiles
+from creatormate_resilience.breaker._store import BreakerStore, InProcessStore, Verdict
 
 __all__ = (
     "BreakerState",
     "BreakerStateChanged",
     "BreakerStatistics",
+    "BreakerStore",
     "CallRejected",
     "CircuitBreaker",
     "CircuitBreakerConfig",
     "CircuitBreakerRegistry",
     "CountWindow",
+    "InProcessStore",
     "LatencyQuantiles",
     "Permit",
     "TimeWindow",
+    "Verdict",
 )

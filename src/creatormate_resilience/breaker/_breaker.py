@@ -13,6 +13,7 @@ from creatormate_resilience.breaker._events import BreakerStateChanged, CallReje
 from creatormate_resilience.breaker._machine import PASSING, BreakerState, Era, Machine, Transition
 from creatormate_resilience.breaker._permit import Guard, Permit, timeout_refusal
 from creatormate_resilience.breaker._statistics import BreakerStatistics, LastFailure, Latencies, Totals
+from creatormate_resilience.breaker._store import BreakerStore, Verdict
 from creatormate_resilience.breaker._verdict import judge
 from creatormate_resilience.breaker._wrapping import wrap
 from creatormate_resilience.clock import Clock, SystemClock
@@ -41,6 +42,7 @@ class CircuitBreaker:
         clock: Where durations come from.
         listeners: Told of `BreakerStateChanged` and `CallRejected`, in the caller's thread or task.
         initial_state: CLOSED, or METRICS_ONLY for a safe roll-out, or any other.
+        store: Where verdicts are shared with other breakers of the same name; None shares nothing.
         lenient_timeout: With True a `timeout` in the configuration does not apply to sync functions, instead of being
             refused; for configurations that come from outside the code. `async_only` says whether sync is refused.
 
@@ -56,6 +58,7 @@ class CircuitBreaker:
         clock: Clock | None = None,
         listeners: Iterable[Listener] = (),
         initial_state: BreakerState = BreakerState.CLOSED,
+        store: BreakerStore | None = None,
         lenient_timeout: bool = False,
     ) -> None:
         if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -87,6 +90,9 @@ class CircuitBreaker:
         """The current era where it lets every call through, so that a call need not ask; else None."""
         self._open_until = -math.inf
         self._enter()
+        self._store = store
+        if store is not None and (verdict := store.subscribe(self)) is not None:
+            self.adopt(verdict)
 
     def __call__(self, fn: Callable[P, T], /) -> Callable[P, T]:
         """Protect a function: `@breaker`.
@@ -173,6 +179,7 @@ class CircuitBreaker:
             self._enter()
         if transition is not None:
             self._announce(transition)
+            self._share(transition)
         if number is not None:
             return Permit(self, era, number, now)
         raise self._refusal(retry_after)
@@ -250,6 +257,7 @@ class CircuitBreaker:
         if transition is not None:
             self._follow_hint(transition, exception)
             self._announce(transition)
+            self._share(transition)
 
     def _follow_hint(self, transition: Transition, exception: BaseException | None) -> None:
         """A dependency that says when to come back knows better than a configuration."""
@@ -338,6 +346,14 @@ class CircuitBreaker:
             raise ValueError(f"retry_after is {retry_after!r}; accepted are finite seconds above 0")
         self._move(BreakerState.OPEN, retry_after)
 
+    def adopt(self, verdict: Verdict) -> None:
+        """Follow what another breaker of this name has decided; what was set by hand stays. Stores call this."""
+        with self._lock:
+            transition = self._machine.follow(verdict.state, self._now(), verdict.wait)
+            self._enter()
+        if transition is not None:
+            self._announce(transition)
+
     def _move(self, state: BreakerState, wait: float | None = None) -> None:
         with self._lock:
             transition = self._machine.move(state, self._now(), wait=wait)
@@ -350,6 +366,13 @@ class CircuitBreaker:
                 self.name, transition.old, transition.new, transition.number, self._last_failure()
             )
             notify(self._listeners, event)
+
+    def _share(self, transition: Transition) -> None:
+        """Tell the others what was decided here; probing is everybody's own."""
+        if self._store is None or transition.new is BreakerState.HALF_OPEN:
+            return
+        wait = self._machine.retry_after(self._now()) if transition.new is BreakerState.OPEN else 0.0
+        self._store.publish(Verdict(self.name, transition.new, wait), self)
 
     def _last_failure(self) -> str | None:
         failure = self._totals.last_failure

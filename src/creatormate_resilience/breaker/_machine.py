@@ -224,6 +224,27 @@ class Machine:
             return self._open(now, wait)
         return self._begin(state, now)
 
+    def follow(self, state: BreakerState, now: float, wait: float) -> Transition | None:
+        """Do as another breaker of the same name has decided, unless somebody has set this one by hand.
+
+        Args:
+            state: OPEN or CLOSED.
+            now: Monotonic seconds.
+            wait: How long it stays open, in seconds.
+
+        Returns:
+            The transition this caused, if any.
+        """
+        mine = self.era.state
+        if state is BreakerState.OPEN and mine in {BreakerState.CLOSED, BreakerState.HALF_OPEN} and wait > 0:
+            return self._open(now, wait)
+        if state is BreakerState.OPEN and mine is BreakerState.OPEN:  # a probe of another one's failed
+            self.era.until = max(self.era.until or now, now + wait)
+        if state is BreakerState.CLOSED and mine in {BreakerState.OPEN, BreakerState.HALF_OPEN}:
+            self._failed_recoveries = 0
+            return self._begin(BreakerState.CLOSED, now)
+        return None
+
     def hold(self, transition: Transition, wait: float) -> None:
         """Stay open for as long as the dependency asked, within the configured times.
 

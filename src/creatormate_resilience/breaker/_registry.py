@@ -11,6 +11,7 @@ from creatormate_resilience.breaker._breaker import CircuitBreaker
 from creatormate_resilience.breaker._config import CircuitBreakerConfig
 from creatormate_resilience.breaker._machine import BreakerState
 from creatormate_resilience.breaker._statistics import BreakerStatistics
+from creatormate_resilience.breaker._store import BreakerStore
 from creatormate_resilience.clock import Clock
 from creatormate_resilience.events import Listener
 from creatormate_resilience.exceptions import ConfigurationError
@@ -28,6 +29,7 @@ class CircuitBreakerRegistry:
         clock: For all breakers.
         listeners: For all breakers.
         initial_state: For all breakers; METRICS_ONLY for a safe roll-out, DISABLED to switch them off.
+        store: For all breakers: where verdicts are shared with others of the same name.
         max_keyed: Bound on keyed breakers of one name; the one unused longest goes.
     """
 
@@ -39,6 +41,7 @@ class CircuitBreakerRegistry:
         clock: Clock | None = None,
         listeners: Iterable[Listener] = (),
         initial_state: BreakerState = BreakerState.CLOSED,
+        store: BreakerStore | None = None,
         max_keyed: int = 1000,
     ) -> None:
         if isinstance(max_keyed, bool) or not isinstance(max_keyed, int) or max_keyed < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -46,7 +49,12 @@ class CircuitBreakerRegistry:
         self._configs = {name: _as_config(name, config) for name, config in (configs or {}).items()}
         self._declared: dict[str, CircuitBreakerConfig] = {}
         self._default = default or CircuitBreakerConfig()
-        self._options: dict[str, Any] = {"clock": clock, "listeners": tuple(listeners), "initial_state": initial_state}
+        self._options: dict[str, Any] = {
+            "clock": clock,
+            "listeners": tuple(listeners),
+            "initial_state": initial_state,
+            "store": store,
+        }
         self._max_keyed = max_keyed
         self._lock = threading.Lock()
         self._breakers: dict[str, CircuitBreaker] = {}
