@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from creatormate_resilience.breaker import BreakerState, CircuitBreaker, CircuitBreakerConfig, CountWindow, TimeWindow
+from creatormate_resilience.breaker import (
+    BreakerState,
+    CircuitBreaker,
+    CircuitBreakerConfig,
+    CircuitBreakerRegistry,
+    CountWindow,
+    TimeWindow,
+)
 from creatormate_resilience.exceptions import ConfigurationError
 
 SECONDS = [0, -1, float("nan"), float("inf"), "5", True, 10**400]
@@ -111,3 +118,25 @@ def test_tripping_for_a_time_that_is_none_is_refused(wait):
     """The error names the parameter."""
     with pytest.raises(ValueError, match=r"retry_after is .*accepted are finite seconds above 0"):
         CircuitBreaker("x").trip(retry_after=wait)
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda: CircuitBreaker("a", clock=1), "clock"),
+        (lambda: CircuitBreaker("a", store={}), "store"),
+        (lambda: CircuitBreaker("a", listeners=print), "listeners"),
+        (lambda: CircuitBreaker("a", listeners=[1]), "listeners"),
+        (lambda: CircuitBreakerRegistry([1]), "configs"),
+        (lambda: CircuitBreakerRegistry(default=3), "default"),
+        (lambda: CircuitBreakerRegistry(default={"failure_threshold": 3}), "default"),
+        (lambda: CircuitBreakerRegistry(initial_state="x"), "initial_state"),
+        (lambda: CircuitBreakerRegistry(clock=1), "clock"),
+        (lambda: CircuitBreakerRegistry(store=1), "store"),
+        (lambda: CircuitBreakerConfig.from_mapping(3), "circuit breaker"),
+    ],
+)
+def test_parts_of_the_wrong_kind_are_refused_by_name(make, named):
+    """When they are given, not at the first call that needs them."""
+    with pytest.raises(ConfigurationError, match=rf"^{named}.*; accepted"):
+        make()

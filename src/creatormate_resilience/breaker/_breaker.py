@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 from creatormate_resilience.breaker._config import CircuitBreakerConfig, TimeWindow
 from creatormate_resilience.breaker._events import BreakerStateChanged, CallRejected
 from creatormate_resilience.breaker._machine import PASSING, BreakerState, Era, Machine, Transition
+from creatormate_resilience.breaker._parts import as_state, check_parts
 from creatormate_resilience.breaker._permit import Guard, Permit, timeout_refusal
 from creatormate_resilience.breaker._statistics import BreakerStatistics, LastFailure, Latencies, Totals
 from creatormate_resilience.breaker._store import BreakerStore, Verdict
@@ -61,12 +62,14 @@ class CircuitBreaker:
         store: BreakerStore | None = None,
         lenient_timeout: bool = False,
     ) -> None:
+        listeners = tuple(listeners) if isinstance(listeners, Iterable) else listeners  # pyright: ignore[reportUnnecessaryIsInstance]
         if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(f"name is {name!r}; accepted is a text that is not empty")
         if config is not None and not isinstance(config, CircuitBreakerConfig):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(
                 f"config is {config!r}; accepted is a CircuitBreakerConfig, which has `from_mapping` for plain data"
             )
+        check_parts(clock, listeners, store)
         self.name = name
         self.config = config or CircuitBreakerConfig()
         self.async_only = self.config.timeout is not None and not lenient_timeout
@@ -82,7 +85,7 @@ class CircuitBreaker:
         self.watches_time = isinstance(self.config.window, TimeWindow)
         self._machine = Machine(
             self.config,
-            initial=_as_state(initial_state),
+            initial=as_state(initial_state),
             now=self._now(),
             jitter=random.random,
         )
@@ -383,11 +386,3 @@ class CircuitBreaker:
         rate = f"{seen.failure_rate:.0%} of {seen.window_calls} failed"
         wait = "" if seen.retry_after is None else f", retry after {seen.retry_after:.3g} s"
         return f"<CircuitBreaker {self.name!r} {seen.state}: {rate}{wait}>"
-
-
-def _as_state(state: BreakerState) -> BreakerState:
-    try:
-        return BreakerState(state)
-    except ValueError:
-        accepted = ", ".join(BreakerState)
-        raise ConfigurationError(f"initial_state is {state!r}; accepted are {accepted}") from None

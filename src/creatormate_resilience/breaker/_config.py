@@ -169,6 +169,8 @@ class CircuitBreakerConfig:
         Raises:
             ConfigurationError: A name is unknown or a value out of range.
         """
+        if not isinstance(values, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"{name}: {values!r:.200} is no mapping; accepted are field names and values")
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(values) - known):
             accepted = ", ".join(sorted(known))

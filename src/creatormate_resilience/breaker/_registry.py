@@ -10,6 +10,7 @@ from typing import Any
 from creatormate_resilience.breaker._breaker import CircuitBreaker
 from creatormate_resilience.breaker._config import CircuitBreakerConfig
 from creatormate_resilience.breaker._machine import BreakerState
+from creatormate_resilience.breaker._parts import as_state, check_parts
 from creatormate_resilience.breaker._statistics import BreakerStatistics
 from creatormate_resilience.breaker._store import BreakerStore
 from creatormate_resilience.clock import Clock
@@ -46,6 +47,13 @@ class CircuitBreakerRegistry:
     ) -> None:
         if isinstance(max_keyed, bool) or not isinstance(max_keyed, int) or max_keyed < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(f"max_keyed is {max_keyed!r}; accepted are whole numbers from 1")
+        listeners = tuple(listeners) if isinstance(listeners, Iterable) else listeners  # pyright: ignore[reportUnnecessaryIsInstance]
+        check_parts(clock, listeners, store)
+        as_state(initial_state)
+        if configs is not None and not isinstance(configs, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"configs is {configs!r:.200}; accepted is a mapping of name to configuration")
+        if default is not None and not isinstance(default, CircuitBreakerConfig):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"default is {default!r:.200}; accepted is a CircuitBreakerConfig, or None")
         self._configs = {name: _as_config(name, config) for name, config in (configs or {}).items()}
         self._declared: dict[str, CircuitBreakerConfig] = {}
         self._default = default or CircuitBreakerConfig()
