@@ -30,14 +30,14 @@ async def redis(redis_url: str):
 
 @pytest.fixture
 async def cache(redis_url: str):
-    async with DistributedCache(redis_url) as made:
+    async with DistributedCache(redis_url, timeout=5) as made:  # what is tested here is no timeout
         yield made
 
 
 @pytest.fixture
 async def other(redis_url: str):
     """A second cache on the same Redis, as another process would have."""
-    async with DistributedCache(redis_url) as made:
+    async with DistributedCache(redis_url, timeout=5) as made:  # what is tested here is no timeout
         yield made
 
 
@@ -101,7 +101,7 @@ async def test_expiry_stands_in_redis(cache: DistributedCache, redis: Redis) -> 
 async def test_memory_asks_redis_again_after_its_own_shorter_time(redis_url: str, other: DistributedCache) -> None:
     """Another process's write is seen at the latest when memory's time to trust itself is over."""
     clock = FakeClock()
-    async with DistributedCache(redis_url, clock=clock) as cache:
+    async with DistributedCache(redis_url, clock=clock, timeout=5) as cache:
         await cache.set("k", "old", ttl=1000)
         await other.set("k", "new", ttl=1000)
         clock.advance(29)
@@ -168,7 +168,7 @@ async def test_bytes_that_are_no_entry_are_a_counted_miss(redis_url: str, redis:
         assert cache.statistics().rejected == 1
         assert [(event.key, event.source) for event in events if isinstance(event, EntryRejected)] == [("k", "cache")]
         assert await cache.get_or_set("k", lambda: 5) == 5
-    async with DistributedCache(redis_url) as fresh:
+    async with DistributedCache(redis_url, timeout=5) as fresh:
         assert await fresh.get("k") == 5
 
 

@@ -321,7 +321,7 @@ async def test_a_server_that_is_away_is_one_clear_error(own_postgres_server):
 
 async def test_a_server_that_does_not_answer_is_a_timeout(own_postgres_server):
     """Statement, connection attempt and health are all bounded."""
-    async with Database(own_postgres_server.url, command_timeout=0.1, connect_timeout=0.3) as database:
+    async with Database(own_postgres_server.url, command_timeout=0.1, connect_timeout=1.5) as database:
         with pytest.raises(DatabaseTimeoutError):
             async with database.begin() as session:
                 own_postgres_server.freeze()

@@ -98,7 +98,7 @@ def start_service(upstreams: Upstreams, tmp_path: Path) -> Iterator[StartService
     async def start(*, library_on: bool = True, **settings: Any) -> AsyncIterator[Service]:
         defaults: dict[str, Any] = {
             "database_url": f"sqlite+aiosqlite:///{tmp_path}/creator.db",
-            "answer_budget": 1.0,
+            "answer_budget": 3.0,
             "services": {"youtube_api": quick, "openai_api": quick},
         }
         app = create_app(CreatorSettings(**defaults | settings), upstreams.url, library_on=library_on)
