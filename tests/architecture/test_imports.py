@@ -21,6 +21,7 @@ FLOORS = {
         "deadline",
         "events",
         "exceptions",
+        "options",
         "outcome",
         "policy",
         "redaction",

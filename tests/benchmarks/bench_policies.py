@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import anyio
+from tests.benchmarks.bench_calls import aloop, apass_through, awork, loop, pass_through, work
 from tests.benchmarks.interleaved import measure, table
 
 from creatormate_resilience.breaker import CircuitBreaker
@@ -34,46 +35,6 @@ if find_spec("tenacity") is not None:
     PEER: Callable[..., Any] | None = tenacity.retry(stop=tenacity.stop_after_attempt(3))
 else:
     PEER = None
-
-
-def pass_through(fn: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(fn)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        return fn(*args, **kwargs)
-
-    return wrapper
-
-
-def apass_through(fn: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(fn)
-    async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        return await fn(*args, **kwargs)
-
-    return wrapper
-
-
-def work() -> int:
-    return 1
-
-
-async def awork() -> int:
-    return 1
-
-
-def loop(fn: Callable[[], object]) -> Callable[[int], None]:
-    def run(calls: int) -> None:
-        for _ in range(calls):
-            fn()
-
-    return run
-
-
-def aloop(runner: asyncio.Runner, fn: Callable[[], Any]) -> Callable[[int], None]:
-    async def run(calls: int) -> None:
-        for _ in range(calls):
-            await fn()
-
-    return lambda calls: runner.run(run(calls))
 
 
 def test_sync_policies(capsys):

@@ -11,15 +11,16 @@ from typing import Any, ParamSpec, TypeVar
 from creatormate_resilience.breaker._config import CircuitBreakerConfig, TimeWindow
 from creatormate_resilience.breaker._events import BreakerStateChanged, CallRejected
 from creatormate_resilience.breaker._machine import PASSING, BreakerState, Era, Machine, Transition
-from creatormate_resilience.breaker._parts import as_state, check_parts
+from creatormate_resilience.breaker._parts import as_state, check_store
 from creatormate_resilience.breaker._permit import Guard, Permit, timeout_refusal
 from creatormate_resilience.breaker._statistics import BreakerStatistics, LastFailure, Latencies, Totals
 from creatormate_resilience.breaker._store import BreakerStore, Verdict
 from creatormate_resilience.breaker._verdict import judge
 from creatormate_resilience.breaker._wrapping import wrap
-from creatormate_resilience.clock import Clock, SystemClock
+from creatormate_resilience.clock import Clock
 from creatormate_resilience.events import Listener, notify
 from creatormate_resilience.exceptions import CircuitOpenError, ConfigurationError, map_exception
+from creatormate_resilience.options import clock_of, listeners_of
 from creatormate_resilience.outcome import Outcome, OutcomeKind
 from creatormate_resilience.policy import refuse_awaitables
 
@@ -62,20 +63,19 @@ class CircuitBreaker:
         store: BreakerStore | None = None,
         lenient_timeout: bool = False,
     ) -> None:
-        listeners = tuple(listeners) if isinstance(listeners, Iterable) else listeners  # pyright: ignore[reportUnnecessaryIsInstance]
         if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(f"name is {name!r}; accepted is a text that is not empty")
         if config is not None and not isinstance(config, CircuitBreakerConfig):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(
                 f"config is {config!r}; accepted is a CircuitBreakerConfig, which has `from_mapping` for plain data"
             )
-        check_parts(clock, listeners, store)
+        check_store(store)
         self.name = name
         self.config = config or CircuitBreakerConfig()
         self.async_only = self.config.timeout is not None and not lenient_timeout
-        self.clock = clock or SystemClock()
+        self.clock = clock_of(clock)
         self._now = self.clock.monotonic
-        self._listeners = tuple(listeners)
+        self._listeners = listeners_of(listeners)
         self._lock = threading.Lock()
         self._totals = Totals()
         self._reject = self._totals.rejected.tick

@@ -10,12 +10,13 @@ from typing import Any
 from creatormate_resilience.breaker._breaker import CircuitBreaker
 from creatormate_resilience.breaker._config import CircuitBreakerConfig
 from creatormate_resilience.breaker._machine import BreakerState
-from creatormate_resilience.breaker._parts import as_state, check_parts
+from creatormate_resilience.breaker._parts import as_state, check_store
 from creatormate_resilience.breaker._statistics import BreakerStatistics
 from creatormate_resilience.breaker._store import BreakerStore
 from creatormate_resilience.clock import Clock
 from creatormate_resilience.events import Listener
 from creatormate_resilience.exceptions import ConfigurationError
+from creatormate_resilience.options import check_whole, clock_of, listeners_of
 
 __all__ = ("CircuitBreakerRegistry",)
 
@@ -45,11 +46,8 @@ class CircuitBreakerRegistry:
         store: BreakerStore | None = None,
         max_keyed: int = 1000,
     ) -> None:
-        if isinstance(max_keyed, bool) or not isinstance(max_keyed, int) or max_keyed < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError(f"max_keyed is {max_keyed!r}; accepted are whole numbers from 1")
-        listeners = tuple(listeners) if isinstance(listeners, Iterable) else listeners  # pyright: ignore[reportUnnecessaryIsInstance]
-        check_parts(clock, listeners, store)
-        as_state(initial_state)
+        check_whole("max_keyed", max_keyed, least=1)
+        check_store(store)
         if configs is not None and not isinstance(configs, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(f"configs is {configs!r:.200}; accepted is a mapping of name to configuration")
         if default is not None and not isinstance(default, CircuitBreakerConfig):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -58,9 +56,9 @@ class CircuitBreakerRegistry:
         self._declared: dict[str, CircuitBreakerConfig] = {}
         self._default = default or CircuitBreakerConfig()
         self._options: dict[str, Any] = {
-            "clock": clock,
-            "listeners": tuple(listeners),
-            "initial_state": initial_state,
+            "clock": clock_of(clock),
+            "listeners": listeners_of(listeners),
+            "initial_state": as_state(initial_state),
             "store": store,
         }
         self._max_keyed = max_keyed

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Self, TypedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
 
 from creatormate_resilience.breaker import CircuitBreakerRegistry
 from creatormate_resilience.exceptions import ConfigurationError
+from creatormate_resilience.options import check_text
 from creatormate_resilience.policies import Retry
 
 __all__ = ("ClientConfig", "ClientOptions")
@@ -45,8 +46,7 @@ class ClientConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.breakers, CircuitBreakerRegistry):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(f"breakers is {self.breakers!r}; accepted is a CircuitBreakerRegistry")
-        if not isinstance(self.name, str) or not self.name:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError(f"name is {self.name!r}; accepted is a text that is not empty")
+        check_text("name", self.name)
         if self.key is not None and not callable(self.key):
             raise ConfigurationError(f"key is {self.key!r}; accepted is a function of a request, or None")
         if self.retry is not None and not isinstance(self.retry, Retry):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -54,20 +54,6 @@ class ClientConfig:
         for name in ("translate", "raise_for_status", "send_deadline", "send_context"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigurationError(f"{name} is {getattr(self, name)!r}; accepted is True or False")
-
-    @classmethod
-    def of(cls, config: Self | None, options: Mapping[str, Any]) -> Self:
-        """A configuration as it was given: whole, or as options, not both."""
-        if config is not None:
-            if options:
-                raise ConfigurationError(f"config and {', '.join(options)} are both given; accepted is one of them")
-            if not isinstance(config, ClientConfig):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise ConfigurationError(f"config is {config!r}; accepted is a ClientConfig")
-            return config
-        known = [each.name for each in fields(cls)]
-        if unknown := options.keys() - known:
-            raise ConfigurationError(f"unknown option {', '.join(sorted(unknown))}; accepted are {', '.join(known)}")
-        return cls(**options)
 
 
 class ClientOptions(TypedDict, total=False):

@@ -19,6 +19,7 @@ from creatormate_resilience.exceptions import (
     MissingDependencyError,
     ResilienceError,
 )
+from creatormate_resilience.options import config_of
 from creatormate_resilience.time_limit import time_limit
 
 _INSTALLED = find_spec("aiohttp") is not None
@@ -44,7 +45,7 @@ class ResilientMiddleware:
     def __init__(self, config: ClientConfig | None = None, **options: Unpack[ClientOptions]) -> None:
         if not _INSTALLED:
             raise MissingDependencyError("aiohttp", extra="aiohttp", needed_by=type(self).__name__)
-        self.config = ClientConfig.of(config, options)
+        self.config = config_of(ClientConfig, config, options)
 
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType

@@ -22,6 +22,7 @@ from creatormate_resilience.exceptions import (
     MissingDependencyError,
     ResilienceError,
 )
+from creatormate_resilience.options import config_of
 
 _HTTPX = find_spec("httpx") is not None
 _HTTPX2 = find_spec("httpx2") is not None
@@ -82,7 +83,7 @@ class ResilientTransport(_Transport):
 
     def __init__(self, inner: Any, config: ClientConfig | None = None, **options: Unpack[ClientOptions]) -> None:
         self.inner = _checked(inner, "handle_request", "HTTPTransport")
-        self.config = ClientConfig.of(config, options)
+        self.config = config_of(ClientConfig, config, options)
 
     def handle_request(self, request: Any) -> Any:
         """Send a request, again where that is safe and may help.
@@ -182,7 +183,7 @@ class AsyncResilientTransport(_AsyncTransport):
 
     def __init__(self, inner: Any, config: ClientConfig | None = None, **options: Unpack[ClientOptions]) -> None:
         self.inner = _checked(inner, "handle_async_request", "AsyncHTTPTransport")
-        self.config = ClientConfig.of(config, options)
+        self.config = config_of(ClientConfig, config, options)
 
     async def handle_async_request(self, request: Any) -> Any:
         """Send a request, again where that is safe and may help; see `ResilientTransport.handle_request`."""

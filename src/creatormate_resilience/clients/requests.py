@@ -21,6 +21,7 @@ from creatormate_resilience.exceptions import (
     MissingDependencyError,
     ResilienceError,
 )
+from creatormate_resilience.options import config_of
 
 _INSTALLED = find_spec("requests") is not None
 if TYPE_CHECKING or _INSTALLED:
@@ -54,7 +55,7 @@ class ResilientAdapter(BaseAdapter):
             raise MissingDependencyError("requests", extra="requests", needed_by=type(self).__name__)
         super().__init__()
         self.inner = HTTPAdapter() if inner is None else inner
-        self.config = ClientConfig.of(config, options)
+        self.config = config_of(ClientConfig, config, options)
         if not isinstance(self.inner, BaseAdapter):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(f"inner is {inner!r}; accepted is an adapter, such as HTTPAdapter()")
         own = getattr(self.inner, "max_retries", None)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
+from creatormate_resilience.exceptions._chain import dotted_name
 from creatormate_resilience.exceptions._request import AlreadyExistsError
 from creatormate_resilience.exceptions._resource import (
     DatabaseError,
@@ -44,13 +45,12 @@ def from_database(exc: BaseException) -> ResilienceError:
     sqlstate = getattr(origin, "sqlstate", None)
     if isinstance(sqlstate, str):
         return sqlstate_error(sqlstate, detail)
-    if getattr(exc, "connection_invalidated", False) or _name(origin) == "psycopg.OperationalError":
+    if (
+        getattr(exc, "connection_invalidated", False)
+        or dotted_name(type(cast("object", origin))) == "psycopg.OperationalError"
+    ):
         return DatabaseUnavailableError(detail)
     return _from_sqlite(origin, detail)
-
-
-def _name(value: object) -> str:
-    return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
 def _from_sqlite(origin: Any, detail: str) -> ResilienceError:

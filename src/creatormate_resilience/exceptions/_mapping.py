@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, cast
 
-from creatormate_resilience.exceptions._chain import group_leaves, printed
+from creatormate_resilience.exceptions._chain import dotted_name, group_leaves, printed
 from creatormate_resilience.exceptions._database import from_database
 from creatormate_resilience.exceptions._mappers import own_mapping
 from creatormate_resilience.exceptions._request import (
@@ -86,7 +86,7 @@ def known_mapping(exc: BaseException) -> ResilienceError | None:
     if isinstance(exc, ResilienceError):
         return exc
     for cls in type(exc).__mro__:
-        name = f"{cls.__module__}.{cls.__qualname__}"
+        name = dotted_name(cls)
         if (own := own_mapping(name, exc)) is not None:
             return own if own.__cause__ is not None else own.with_cause(exc)
         if (rule := _RULES.get(name)) is not None:

@@ -73,8 +73,7 @@ class AuthorizationError(ResilienceError):
         if self.conceal is False:
             return self
         shown = copy.copy(self.conceal) if isinstance(self.conceal, ResilienceError) else NotFoundError()
-        shown._error_id = self.error_id
-        return shown
+        return shown.with_id(self.error_id)
 
 
 class InsufficientScopeError(AuthorizationError):

@@ -266,6 +266,11 @@ class ResilienceError(Exception):
         ResilienceError.__init__(error, None, **options)
         return error
 
+    def with_id(self, error_id: str) -> Self:
+        """This error under the id of another one, as which it has been told already."""
+        self._error_id = error_id
+        return self
+
     def with_cause(self, cause: BaseException) -> Self:
         """This error, caused by that one; for returning what `raise ... from ...` would have raised."""
         self.__cause__ = cause

@@ -25,6 +25,7 @@ from creatormate_resilience.integrations.starlette import (
     register_error_handlers,
     resilience_lifespan,
 )
+from creatormate_resilience.options import config_of
 from creatormate_resilience.redaction import redact_text
 from creatormate_resilience.toolkit import Resilience
 
@@ -68,7 +69,7 @@ def setup_error_handlers(
     """
     _require()
     check_app(app)
-    config = ErrorHandlingConfig.of(config, options)
+    config = config_of(ErrorHandlingConfig, config, options)
     reporter = make_reporter(config)
 
     async def on_validation_error(connection: Any, exc: Exception) -> Any:

@@ -31,6 +31,7 @@ from creatormate_resilience.integrations.asgi import (
 )
 from creatormate_resilience.integrations.asgi._answer import safe_headers, sendable_status
 from creatormate_resilience.log import get_logger
+from creatormate_resilience.options import config_of
 from creatormate_resilience.redaction import plain
 from creatormate_resilience.toolkit import Resilience
 
@@ -116,7 +117,7 @@ def problem_response(
     _require()
     if not isinstance(error, ResilienceError):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"error is {error!r:.200}; accepted is a ResilienceError; `map_exception` makes one")
-    answer = ProblemAnswer(error, ErrorHandlingConfig.of(config, options))
+    answer = ProblemAnswer(error, config_of(ErrorHandlingConfig, config, options))
     response = Response(answer.body, answer.status)
     response.raw_headers[:] = answer.headers
     return response
@@ -136,7 +137,7 @@ def setup_error_handlers(
         ConfigurationError: An option is not accepted.
     """
     check_app(app)
-    config = ErrorHandlingConfig.of(config, options)
+    config = config_of(ErrorHandlingConfig, config, options)
     reporter = make_reporter(config)
     register_error_handlers(app, config, reporter)
     mount_error_layers(app, config, reporter)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from creatormate_resilience.clock import Clock
 from creatormate_resilience.counter import make_counter
 from creatormate_resilience.events import Event
-from creatormate_resilience.policies._checks import check_number, clock_of
+from creatormate_resilience.options import check_number, clock_of
 
 __all__ = ("RetryBudget", "RetryBudgetExhausted", "RetryBudgetStatistics")
 

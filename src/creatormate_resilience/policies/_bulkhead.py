@@ -17,7 +17,7 @@ import anyio
 from creatormate_resilience.deadline import Deadline, current_deadline
 from creatormate_resilience.events import Event, Listener, notify
 from creatormate_resilience.exceptions import ConcurrencyLimitError
-from creatormate_resilience.policies._checks import check_number, check_text, check_whole, listeners_of
+from creatormate_resilience.options import check_number, check_text, check_whole, listeners_of
 from creatormate_resilience.policy import decorate, is_async, refuse_awaitables
 
 __all__ = ("Bulkhead", "BulkheadFull", "BulkheadStatistics")

@@ -10,8 +10,8 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from creatormate_resilience.events import Event, Listener, notify
 from creatormate_resilience.exceptions import map_exception
+from creatormate_resilience.options import check_text, listeners_of
 from creatormate_resilience.outcome import On, Outcome, OutcomeKind, classify, predicate
-from creatormate_resilience.policies._checks import check_text, listeners_of
 from creatormate_resilience.policy import Policy, decorate, refuse_awaitable, refuse_awaitables
 
 __all__ = ("Fallback", "FallbackStatistics", "FallbackUsed")

@@ -11,8 +11,8 @@ from typing import Any, ClassVar, ParamSpec, TypeVar, Unpack, cast
 from creatormate_resilience.deadline import remaining_time
 from creatormate_resilience.events import Event, notify
 from creatormate_resilience.exceptions import ConfigurationError
+from creatormate_resilience.options import clock_of, config_of
 from creatormate_resilience.policies._budget import RetryBudgetExhausted
-from creatormate_resilience.policies._checks import clock_of, config_of
 from creatormate_resilience.policies._hedge_config import HedgeConfig, HedgeOptions
 from creatormate_resilience.policies._race import Latencies, Race
 from creatormate_resilience.policy import Policy, decorate

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, Generic, Never, ParamSpec, TypeVar, cast, overload
 
 from creatormate_resilience.exceptions import ConfigurationError
+from creatormate_resilience.options import check_text
 from creatormate_resilience.policies._budget import RetryBudget
-from creatormate_resilience.policies._checks import check_text
 from creatormate_resilience.policies._fallback import Fallback
 from creatormate_resilience.policies._hedge import Hedge
 from creatormate_resilience.policies._order import check_order

@@ -11,9 +11,9 @@ from typing import Any
 from creatormate_resilience.deadline import remaining_time
 from creatormate_resilience.events import Event, notify
 from creatormate_resilience.exceptions import ConfigurationError, RetriesExhaustedError, map_exception
+from creatormate_resilience.options import clock_of
 from creatormate_resilience.outcome import Outcome, OutcomeKind, predicate
 from creatormate_resilience.policies._budget import RetryBudgetExhausted
-from creatormate_resilience.policies._checks import clock_of
 from creatormate_resilience.policies._retry_config import RetryConfig
 
 __all__ = ("Planner", "RetryScheduled", "RetryStatistics")

@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar, Unpack
 from creatormate_resilience.deadline import remaining_time
 from creatormate_resilience.events import Event, notify
 from creatormate_resilience.exceptions import RateLimitExceededError
-from creatormate_resilience.policies._checks import clock_of, config_of
+from creatormate_resilience.options import clock_of, config_of
 from creatormate_resilience.policies._gcra import Reservation, Schedule, nanoseconds
 from creatormate_resilience.policies._rate_limiter_config import RateLimiterConfig, RateLimiterOptions
 from creatormate_resilience.policy import decorate, refuse_awaitables

@@ -9,7 +9,7 @@ from typing import TypedDict
 from creatormate_resilience.clock import Clock
 from creatormate_resilience.events import Listener
 from creatormate_resilience.exceptions import ConfigurationError
-from creatormate_resilience.policies._checks import check_number, check_text, check_whole, clock_of, listeners_of
+from creatormate_resilience.options import check_number, check_text, check_whole, clock_of, listeners_of
 
 __all__ = ("RateLimiterConfig", "RateLimiterOptions")
 

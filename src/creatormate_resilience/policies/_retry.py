@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from typing import Any, ParamSpec, TypeVar, Unpack, cast
 
 from creatormate_resilience.deadline import deadline_scope
+from creatormate_resilience.options import config_of
 from creatormate_resilience.outcome import On
 from creatormate_resilience.policies._attempts import Attempt, Attempts
 from creatormate_resilience.policies._budget import SAMPLED, RetryBudget
-from creatormate_resilience.policies._checks import config_of
 from creatormate_resilience.policies._planner import Planner, RetryStatistics
 from creatormate_resilience.policies._retry_config import RetryConfig, RetryOptions
 from creatormate_resilience.policies._streams import retried_async_stream, retried_stream

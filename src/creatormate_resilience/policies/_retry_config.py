@@ -9,9 +9,9 @@ from typing import TypedDict
 from creatormate_resilience.clock import Clock
 from creatormate_resilience.events import Listener
 from creatormate_resilience.exceptions import ConfigurationError
+from creatormate_resilience.options import check_number, check_text, check_whole, clock_of, listeners_of
 from creatormate_resilience.outcome import Classifier, On, classify, predicate
 from creatormate_resilience.policies._budget import RetryBudget
-from creatormate_resilience.policies._checks import check_number, check_text, check_whole, clock_of, listeners_of
 from creatormate_resilience.policies._wait import Exponential, Wait
 
 __all__ = ("RetryConfig", "RetryOptions")

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, ParamSpec, TypeVar, cast
 
 from creatormate_resilience.events import Event, Listener, notify
 from creatormate_resilience.exceptions import ConfigurationError
-from creatormate_resilience.policies._checks import check_number, check_text, listeners_of
+from creatormate_resilience.options import check_number, check_text, listeners_of
 from creatormate_resilience.policy import decorate, is_async
 from creatormate_resilience.time_limit import TimeLimit
 

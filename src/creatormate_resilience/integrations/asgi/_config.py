@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Self, TypedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TypedDict
 
 from creatormate_resilience.client_ip import ClientIPResolver
 from creatormate_resilience.clock import Clock, SystemClock
 from creatormate_resilience.events import Listener
 from creatormate_resilience.exceptions import ConfigurationError, MessageCatalog
+from creatormate_resilience.options import check_number, clock_of, listeners_of
 
 __all__ = ("ErrorHandlingConfig", "ErrorHandlingOptions")
 
@@ -43,16 +43,13 @@ class ErrorHandlingConfig:
     clock: Clock = field(default_factory=SystemClock)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.listeners, Iterable) or not all(map(callable, self.listeners)):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError(f"listeners is {self.listeners!r:.200}; accepted are functions of an event")
-        object.__setattr__(self, "listeners", tuple(self.listeners))
+        object.__setattr__(self, "listeners", listeners_of(self.listeners))
+        clock_of(self.clock)
+        check_number("tracebacks_per_second", self.tracebacks_per_second, "tracebacks", above_zero=False)
         for name in ("domain", "type_base_uri"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, str) and value):
                 raise ConfigurationError(f"{name} is {value!r}; accepted is a text that is not empty, or None")
-        rate: Any = self.tracebacks_per_second
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < math.inf:
-            raise ConfigurationError(f"tracebacks_per_second is {rate!r}; accepted is a number from 0 on")
         for name, is_good, accepted in (
             (
                 "catalog",
@@ -60,25 +57,10 @@ class ErrorHandlingConfig:
                 "one with locales, or None",
             ),
             ("client_ip", isinstance(self.client_ip, ClientIPResolver), "a ClientIPResolver"),  # pyright: ignore[reportUnnecessaryIsInstance]
-            ("clock", callable(getattr(self.clock, "monotonic", None)), "a Clock"),
             ("reraise", isinstance(self.reraise, bool), "True or False"),  # pyright: ignore[reportUnnecessaryIsInstance]
         ):
             if not is_good:
                 raise ConfigurationError(f"{name} is {getattr(self, name)!r:.200}; accepted is {accepted}")
-
-    @classmethod
-    def of(cls, config: Self | None, options: Mapping[str, Any]) -> Self:
-        """A configuration as it was given: whole, or as options, not both."""
-        if config is not None:
-            if not isinstance(config, cls):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise ConfigurationError(f"config is {config!r:.200}; accepted is an ErrorHandlingConfig")
-            if options:
-                raise ConfigurationError(f"config and {', '.join(options)} are both given; accepted is one of them")
-            return config
-        known = [each.name for each in fields(cls)]
-        if unknown := options.keys() - known:
-            raise ConfigurationError(f"unknown option {', '.join(sorted(unknown))}; accepted are {', '.join(known)}")
-        return cls(**options)
 
 
 class ErrorHandlingOptions(TypedDict, total=False):

@@ -32,7 +32,7 @@ class FrameworkAnswers:
     def _error(self) -> ResilienceError:
         error = PayloadTooLargeError("the body is larger than max_body_size")
         if (request := get_request_context()) is not None and request.error_id is not None:
-            return PayloadTooLargeError(error_id=request.error_id)  # a handler has reported it already
+            return error.with_id(request.error_id)  # a handler has reported it already
         return self.reporter.report(error)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -75,8 +75,7 @@ class ErrorReporter:
         error, request = _mapped(exc), get_request_context()
         told = _told_id(exc, request)
         if told is not None:
-            error.__setstate__({"_error_id": told})  # a foreign exception is mapped anew by each layer that sees it
-            return error
+            return error.with_id(told)  # a foreign exception is mapped anew by each layer that sees it
         try:
             bug = isinstance(error, InternalError) if unexpected is None else unexpected
             answered = sendable_status(error.for_outside().status_code) if status is None else status

@@ -1,4 +1,4 @@
-"""What every policy asks of its options: numbers in range, a name, a clock, listeners. Errors name the option."""
+"""What constructors ask of their options: numbers in range, a name, a clock, listeners. Errors name the option."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def config_of(kind: type[C], config: C | None, options: Mapping[str, Any]) -> C:
         if options:
             raise ConfigurationError(f"config and {', '.join(options)} are both given; accepted is one of them")
         if not isinstance(config, kind):
-            raise ConfigurationError(f"config is {config!r}; accepted is a {kind.__name__}")
+            raise ConfigurationError(f"config is {config!r:.200}; accepted is a {kind.__name__}")
         return config
     known = [each.name for each in fields(cast("Any", kind))]
     if unknown := options.keys() - known:
@@ -44,7 +44,7 @@ def check_whole(name: str, value: object, least: int, most: int | None = None) -
     """A whole number within bounds."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
         bounds = f"from {least}" if most is None else f"from {least} to {most}"
-        raise ConfigurationError(f"{name} is {value!r}; accepted are whole numbers {bounds}{_hint(value)}")
+        raise ConfigurationError(f"{name} is {value!r:.200}; accepted are whole numbers {bounds}{_hint(value)}")
 
 
 def check_number(
@@ -63,13 +63,13 @@ def check_number(
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not 0 <= value <= most or (above_zero and value == 0):
         bounds = f"{'above' if above_zero else 'from'} 0{'' if most == sys.float_info.max else f' to {most:g}'}"
-        raise ConfigurationError(f"{name} is {value!r}; accepted are finite {unit} {bounds}{_hint(value)}")
+        raise ConfigurationError(f"{name} is {value!r:.200}; accepted are finite {unit} {bounds}{_hint(value)}")
 
 
 def check_text(name: str, value: object) -> None:
     """A text that is not empty."""
     if not isinstance(value, str) or not value:
-        raise ConfigurationError(f"{name} is {value!r}; accepted is a text that is not empty{_hint(value)}")
+        raise ConfigurationError(f"{name} is {value!r:.200}; accepted is a text that is not empty{_hint(value)}")
 
 
 def clock_of(clock: object) -> Clock:
@@ -78,7 +78,7 @@ def clock_of(clock: object) -> Clock:
         return SystemClock()
     wanted = ("monotonic", "sleep", "asleep")
     if isinstance(clock, type) or not all(callable(getattr(clock, method, None)) for method in wanted):
-        raise ConfigurationError(f"clock is {clock!r}; accepted is a Clock, which has {', '.join(wanted)}")
+        raise ConfigurationError(f"clock is {clock!r:.200}; accepted is a Clock, which has {', '.join(wanted)}")
     return cast("Clock", clock)
 
 
@@ -88,8 +88,8 @@ def listeners_of(listeners: Iterable[Listener]) -> tuple[Listener, ...]:
         given = tuple(listeners)
         if all(map(callable, given)):
             return given
-    raise ConfigurationError(f"listeners is {listeners!r}; accepted are functions of an event, in a list or tuple")
+    raise ConfigurationError(f"listeners is {listeners!r:.200}; accepted are functions of an event, in a list or tuple")
 
 
 def _hint(value: object) -> str:
-    return "; a decorator wants its parentheses, as in `@Retry()`" if inspect.isroutine(value) else ""
+    return "; a decorator wants its parentheses" if inspect.isroutine(value) else ""
