@@ -180,7 +180,10 @@ def receive_deadline(
 
     Raises:
         ValueError: `limit` is no finite number above 0.
+        TypeError: `value` is no text.
     """
+    if not isinstance(value, str | None):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"value is {value!r:.200}; accepted is the header's text, or None")
     if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit < math.inf:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ValueError(f"limit is {limit!r}; accepted are finite seconds above 0")
     if value is None or not 0 < len(value) <= _LONGEST_HEADER or not (value.isascii() and value.isdigit()):

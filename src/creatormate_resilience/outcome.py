@@ -21,6 +21,7 @@ from creatormate_resilience.exceptions import (
     map_exception,
 )
 from creatormate_resilience.exceptions._chain import exception_chain
+from creatormate_resilience.options import check_function
 
 __all__ = ("Classifier", "On", "Outcome", "OutcomeKind", "classify", "predicate")
 
@@ -66,6 +67,7 @@ _OUR_REFUSALS = (
     ConfigurationError,
     ExternalAPIRejectedError,
 )
+_OURS = f"{__name__.partition('.')[0]}."
 _CALLERS_FAULT = frozenset(
     {
         ErrorCategory.AUTHENTICATION,
@@ -94,7 +96,7 @@ def classify(outcome: Outcome) -> OutcomeKind:
 
 
 def _classify_exception(exc: BaseException) -> OutcomeKind:
-    if not isinstance(exc, Exception):
+    if not isinstance(exc, Exception) or _is_miscall(exc):
         return OutcomeKind.IGNORED
     for link in (exc, *exception_chain(exc)):
         if not isinstance(link, Exception):
@@ -103,6 +105,16 @@ def _classify_exception(exc: BaseException) -> OutcomeKind:
         if error is not link or not error.wraps_causes:  # a foreign exception is what it is, whatever came before it
             return _kind(error)
     return OutcomeKind.FAILURE
+
+
+def _is_miscall(exc: Exception) -> bool:
+    """Whether nothing ran because the call itself is wrong: not callable, other parameters, nothing to await."""
+    trace = exc.__traceback__
+    if type(exc) is not TypeError or trace is None:
+        return False
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return str(trace.tb_frame.f_globals.get("__name__")).startswith(_OURS)  # where we call what we were given
 
 
 def _kind(error: ResilienceError) -> OutcomeKind:
@@ -129,6 +141,8 @@ def predicate(name: str, on: On) -> Callable[[Exception], bool]:
     types: tuple[Any, ...] = on if isinstance(on, tuple) else (on,)  # pyright: ignore[reportUnknownVariableType]
     if types and all(isinstance(item, type) and issubclass(item, BaseException) for item in types):
         return lambda error: isinstance(error, types)
-    if isinstance(on, tuple | type) or not callable(on):
-        raise ConfigurationError(f"{name} is {on!r}; accepted are exception types, or a function of an exception")
+    accepted = "accepted are exception types, or a function of an exception"
+    if isinstance(on, tuple | type):
+        raise ConfigurationError(f"{name} is {on!r}; {accepted}")
+    check_function(name, on, accepted)
     return on

@@ -10,7 +10,16 @@ from typing import Any, NoReturn, ParamSpec, Protocol, TypeVar, cast
 
 from creatormate_resilience.exceptions import ConfigurationError
 
-__all__ = ("Composed", "Policy", "compose", "decorate", "is_async", "refuse_awaitable", "refuse_awaitables")
+__all__ = (
+    "Composed",
+    "Policy",
+    "check_decorated",
+    "compose",
+    "decorate",
+    "is_async",
+    "refuse_awaitable",
+    "refuse_awaitables",
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -80,9 +89,8 @@ def decorate(policy: Policy, fn: Callable[P, T]) -> Callable[P, T]:
         TypeError: It is not a function.
         ConfigurationError: It is a generator, or a sync function that the policy cannot serve.
     """
+    check_decorated(policy, fn)
     name = getattr(fn, "__qualname__", repr(fn))
-    if not callable(fn):
-        raise TypeError(f"{policy!r} decorates functions; got {type(fn).__name__}")
     if isinstance(fn, staticmethod):  # stays one, else it would be given the instance
         return cast("Callable[P, T]", staticmethod(decorate(policy, cast("Any", fn).__func__)))
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
@@ -97,6 +105,19 @@ def decorate(policy: Policy, fn: Callable[P, T]) -> Callable[P, T]:
         return policy.call(fn, *args, **kwargs)
 
     return protected
+
+
+def check_decorated(policy: object, fn: object) -> None:
+    """See that what is decorated can be called and is no class.
+
+    Raises:
+        TypeError: It is something else. A class under a policy would be no class any more, and the making of its
+            objects is seldom what fails.
+    """
+    if isinstance(fn, type):
+        raise TypeError(f"{policy!r} decorates functions; got the class {fn.__qualname__}")
+    if not callable(fn):
+        raise TypeError(f"{policy!r} decorates functions; got {type(fn).__name__}")
 
 
 def _decorate_async(policy: Policy, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:

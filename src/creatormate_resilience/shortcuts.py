@@ -50,12 +50,13 @@ def circuit_breaker(
         A decorator for `def`, `async def` and generator functions, which keep their kind and signature.
 
     Raises:
-        ConfigurationError: At decoration, where `config.timeout` is set and the function is not async; at the first
-            call, where two decorators disagree about one name.
+        ConfigurationError: At decoration, where an argument is not what it should be, or where `config.timeout` is set
+            and the function is not async; at the first call, where two decorators disagree about one name.
     """
+    declared = CircuitBreaker(name, config)  # what cannot work is refused now, not at the first call
 
     def decorate(fn: Callable[P, T]) -> Callable[P, T]:
-        CircuitBreaker(name, config)(fn)  # what cannot work is refused now, not at the first call
+        declared(fn)
         return _bind_late(name, config, fn)
 
     return decorate

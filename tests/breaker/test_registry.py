@@ -87,6 +87,18 @@ def test_a_bound_that_is_none_is_refused(bound):
         CircuitBreakerRegistry(max_keyed=bound)
 
 
+def test_a_key_whose_circuit_is_not_closed_is_kept_longer():
+    """To forget it would be to forget that somebody opened it; where all are open the oldest goes after all."""
+    registry = CircuitBreakerRegistry(max_keyed=2)
+    registry.get("tenants", key="a").force_open()
+    registry.get("tenants", key="b")
+    registry.get("tenants", key="c")
+    assert sorted(registry.statistics()) == ["tenants[a]", "tenants[c]"]
+    registry.get("tenants", key="c").force_open()
+    registry.get("tenants", key="d")
+    assert sorted(registry.statistics()) == ["tenants[c]", "tenants[d]"]
+
+
 def test_keyed_breakers_are_apart_and_bounded():
     """Each tenant has its own; the one unused longest goes first."""
     registry = CircuitBreakerRegistry({"tenants": THREE}, max_keyed=2)

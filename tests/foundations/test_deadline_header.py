@@ -73,6 +73,12 @@ def test_what_is_no_number_of_milliseconds_is_ignored(value):
         assert deadline is outer
 
 
+def test_what_is_no_text_is_refused():
+    """A number might be seconds or milliseconds."""
+    with pytest.raises(TypeError, match="value is 5; accepted is the header's text, or None"):
+        receive_deadline(5, limit=30.0)  # type: ignore[arg-type]
+
+
 @given(value=st.text(max_size=40))
 def test_whatever_comes_in_the_deadline_is_none_or_within_the_limit(value):
     """Hostile values included."""

@@ -402,3 +402,22 @@ async def test_a_decorated_function_waits_and_is_refused_like_a_call():
     assert sorted(results) == ["done"] * 5 + ["refused"] * 3
     assert gauge.most == 2
     assert state(bulkhead) == (0, 0)
+
+
+async def test_one_guard_serves_both_kinds_of_block():
+    """With and async with; the place is given back at the end of either, also after an error."""
+    reports = Bulkhead(1, name="reports")
+    with reports.guard():
+        assert reports.statistics().running == 1
+    async with reports.guard():
+        assert reports.statistics().running == 1
+    with pytest.raises(ZeroDivisionError):
+        async with reports.guard():
+            raise ZeroDivisionError
+    assert reports.statistics().running == 0
+
+
+def test_a_wait_that_nobody_may_do_is_refused():
+    """A longest wait says nothing where there is no queue."""
+    with pytest.raises(ConfigurationError, match=r"max_wait is 1.0 and max_queue is 0"):
+        Bulkhead(1, max_wait=1.0)

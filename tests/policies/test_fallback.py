@@ -151,3 +151,13 @@ async def test_every_substitute_is_told_and_counted():
         fallback.call(fail_with(NotFoundError())[0])
     assert seen == [FallbackUsed("greeting", "TimeoutError")] * 2
     assert fallback.statistics() == FallbackStatistics(used=2)
+
+
+def test_an_async_substitute_is_no_answer_for_a_sync_function():
+    """Refused when the function is decorated, not in the outage."""
+
+    async def substitute(error: Exception) -> str:
+        return str(error)
+
+    with pytest.raises(ConfigurationError, match="is async and cannot answer for a function that is not"):
+        Fallback(substitute)(lambda: "plain")

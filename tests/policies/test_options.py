@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from creatormate_resilience.breaker import CircuitBreaker, CircuitBreakerConfig
 from creatormate_resilience.exceptions import ConfigurationError
 from creatormate_resilience.policies import (
     Bulkhead,
@@ -79,3 +80,70 @@ def test_what_is_no_function_is_not_decorated(make, thing):
     """The error says what was given."""
     with pytest.raises(TypeError, match=f"decorates functions; got {type(thing).__name__}"):
         make()(thing)
+
+
+async def answer(*args: object) -> bool:
+    """An async function where one that answers at once is wanted."""
+    return bool(args)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: Retry(retry_on=answer), "retry_on"),
+        (lambda: Retry(wait=answer), "wait"),
+        (lambda: Retry(classify=answer), "classify"),
+        (lambda: Fallback(0, on=answer), "on"),
+        (lambda: RateLimiter(5, key=answer), "key"),
+        (lambda: Bulkhead(5, listeners=[answer]), "listeners"),
+        (lambda: CircuitBreakerConfig(classify=answer), "classify"),
+        (lambda: CircuitBreaker("shop", listeners=[answer]), "listeners"),
+    ],
+)
+def test_questions_are_not_asked_of_async_functions(make, name):
+    """What they return would count as true, whatever they answer."""
+    with pytest.raises(ConfigurationError, match=f"{name} is .*, which is async and would not be awaited; accepted"):
+        make()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [*NAMED.values(), lambda: Pipeline("x", Retry()), lambda: CircuitBreaker("shop")],
+    ids=[*NAMED, "pipe", "cb"],
+)
+def test_classes_are_not_decorated(make):
+    """A class under a policy would be a function, and no class any more."""
+
+    class Client:
+        """Something with methods."""
+
+    with pytest.raises(TypeError, match=r"decorates functions; got the class .*Client"):
+        make()(Client)
+
+
+def plain() -> int:
+    return 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "wrong",
+    [lambda policy: policy.acall(plain), lambda policy: policy.acall(3), lambda policy: policy.acall(answer, x=1)],
+)
+async def test_a_call_that_is_wrong_in_itself_is_nobodys_failure(wrong):
+    """Nothing to await, nothing to call, other parameters: no substitute hides it and no breaker counts it."""
+    breaker = CircuitBreaker("shop", CircuitBreakerConfig(failure_threshold=1))
+    for policy in (breaker, Fallback("hidden"), Pipeline("shop", Fallback("hidden"), Retry(3), breaker)):
+        with pytest.raises(TypeError):
+            await wrong(policy)
+    assert breaker.statistics().failures == 0
+    assert breaker.statistics().ignored == 2
+
+
+def test_a_wrong_sync_call_is_nobodys_failure():
+    """As in async code; a TypeError from inside the function is a failure like any other."""
+    assert Fallback("given").call(lambda: len(None)) == "given"  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        Fallback("hidden").call(plain, 1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        Fallback("hidden").call(3)  # type: ignore[arg-type]

@@ -359,5 +359,5 @@ def test_bad_options_are_refused(options, says):
 
 def test_a_rate_is_needed():
     """There is no sensible one to assume."""
-    with pytest.raises(TypeError, match="rate"):
+    with pytest.raises(ConfigurationError, match="rate is not given; accepted are rate, per"):
         RateLimiter()

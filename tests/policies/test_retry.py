@@ -493,3 +493,15 @@ async def test_a_config_serves_several(run):
 def test_the_repr_tells_the_policy():
     """Pipelines show it."""
     assert repr(Retry(3)) == "Retry(max_attempts=3, wait=Exponential(base=0.1, max=10.0, factor=2.0, jitter=0.5))"
+
+
+def test_a_classifier_that_gives_no_kind_is_an_error():
+    """With the failure that was to be judged as its cause."""
+
+    def fail() -> None:
+        raise TimeoutError
+
+    retry = Retry(3, classify=lambda outcome: True)  # type: ignore[arg-type, return-value]
+    with pytest.raises(ConfigurationError, match="classify gave True; accepted is an OutcomeKind") as raised:
+        retry.call(fail)
+    assert isinstance(raised.value.__cause__, TimeoutError)

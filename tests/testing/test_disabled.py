@@ -154,3 +154,9 @@ def test_anything_else_is_refused_before_anything_is_switched_off():
     with pytest.raises(TypeError, match="has no target"), disabled():
         pytest.fail("entered")
     assert breaker.statistics().transitions == 0
+
+
+def test_it_decorates_nothing():
+    """Around an async test it would be over before that begins."""
+    with pytest.raises(TypeError, match="not callable"):
+        disabled(CircuitBreaker("shop"))(lambda: None)  # type: ignore[operator]

@@ -143,3 +143,5 @@ def test_a_breaker_in_place_of_a_recorder_is_told_apart():
         assert_transitions(outage(recorder), ["open"])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="ajar"):
         assert_transitions(recorder, ["ajar"])
+    with pytest.raises(TypeError, match="states is 'open'; accepted is a list of states"):
+        assert_transitions(recorder, "open")

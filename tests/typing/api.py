@@ -187,7 +187,7 @@ async def blocks_and_permits() -> None:
     """Guards, attempts and permits."""
     with breaker.guard():
         pass
-    async with breaker.guard(), bulkhead.aguard(), timeout.guard() as deadline:
+    async with breaker.guard(), bulkhead.guard(), timeout.guard() as deadline:
         assert_type(deadline.remaining(), float)
     for attempt in retry:
         with attempt:

@@ -20,7 +20,7 @@ from creatormate_resilience.breaker._wrapping import wrap
 from creatormate_resilience.clock import Clock
 from creatormate_resilience.events import Listener, notify
 from creatormate_resilience.exceptions import CircuitOpenError, ConfigurationError, map_exception
-from creatormate_resilience.options import clock_of, listeners_of
+from creatormate_resilience.options import check_text, clock_of, listeners_of
 from creatormate_resilience.outcome import Outcome, OutcomeKind
 from creatormate_resilience.policy import refuse_awaitables
 
@@ -63,8 +63,7 @@ class CircuitBreaker:
         store: BreakerStore | None = None,
         lenient_timeout: bool = False,
     ) -> None:
-        if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError(f"name is {name!r}; accepted is a text that is not empty")
+        check_text("name", name)
         if config is not None and not isinstance(config, CircuitBreakerConfig):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(
                 f"config is {config!r}; accepted is a CircuitBreakerConfig, which has `from_mapping` for plain data"

@@ -2,48 +2,24 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from creatormate_resilience.exceptions import ConfigurationError
+from creatormate_resilience.options import check_function, check_number, check_share, check_whole
 from creatormate_resilience.outcome import Classifier
 
 __all__ = ("CircuitBreakerConfig", "CountWindow", "TimeWindow")
 
 
 _DEFAULT_PROBES = 3
-_LARGEST = sys.float_info.max
-
-
-def _is_number(value: object) -> bool:
-    # Compared, because math.isfinite raises on an int that is too large for a float.
-    return isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST <= value <= _LARGEST
-
-
-def _seconds(name: str, value: Any) -> None:
-    if not _is_number(value) or value <= 0:
-        raise ConfigurationError(f"{name} is {value!r}; accepted are finite seconds above 0")
-
-
-def _share(name: str, value: Any, *, above_zero: bool) -> None:
-    if not _is_number(value) or not 0 <= value <= 1 or (above_zero and value == 0):
-        raise ConfigurationError(f"{name} is {value!r}; accepted is {'above 0' if above_zero else '0'} to 1")
-
-
-def _whole(name: str, value: object, least: int, most: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise ConfigurationError(f"{name} is {value!r}; accepted are whole numbers from {least} to {most}")
-
-
-def _is_exception_type(value: object) -> bool:
-    return isinstance(value, type) and issubclass(value, BaseException)
 
 
 def _types(name: str, value: Any) -> None:
-    if not isinstance(value, tuple) or not all(map(_is_exception_type, value)):  # pyright: ignore[reportUnknownArgumentType]
-        raise ConfigurationError(f"{name} is {value!r}; accepted is a tuple of exception types")
+    types: tuple[Any, ...] = value if isinstance(value, tuple) else (None,)  # pyright: ignore[reportUnknownVariableType]
+    if not all(isinstance(item, type) and issubclass(item, Exception) for item in types):
+        raise ConfigurationError(f"{name} is {value!r:.200}; accepted is a tuple of subclasses of Exception")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +29,7 @@ class CountWindow:
     size: int = 100
 
     def __post_init__(self) -> None:
-        _whole("window size", self.size, 1, 1_000_000)
+        check_whole("window size", self.size, 1, 1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +39,7 @@ class TimeWindow:
     seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        _seconds("window seconds", self.seconds)
+        check_number("window seconds", self.seconds, "seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +66,7 @@ class CircuitBreakerConfig:
             item. None sets no limit.
         record: Exceptions that count as failures; other failures then count as successes, and refusals of ours as
             nothing all the same. Left as it is, the classifier decides.
-        ignore: Exceptions that count as nothing.
+        ignore: Exceptions that count as nothing. A cancellation is no `Exception`, and never among either.
         classify: Replaces the default classifier, `outcome.classify`; where it raises, the default decides.
     """
 
@@ -108,8 +84,8 @@ class CircuitBreakerConfig:
     half_open_max_concurrent: int = _DEFAULT_PROBES
     half_open_max_wait: float | None = None
     timeout: float | None = None
-    record: tuple[type[BaseException], ...] = (Exception,)
-    ignore: tuple[type[BaseException], ...] = ()
+    record: tuple[type[Exception], ...] = (Exception,)
+    ignore: tuple[type[Exception], ...] = ()
     classify: Classifier | None = None
 
     def __post_init__(self) -> None:
@@ -117,19 +93,19 @@ class CircuitBreakerConfig:
         self._check_recovery()
         for name in ("slow_call_duration", "half_open_max_wait", "timeout"):
             if getattr(self, name) is not None:
-                _seconds(name, getattr(self, name))
+                check_number(name, getattr(self, name), "seconds")
         for name in ("record", "ignore"):
             _types(name, getattr(self, name))
         if not self.record:
             raise ConfigurationError("record is (); accepted is a tuple of at least one exception type")
-        if self.classify is not None and not callable(self.classify):
-            raise ConfigurationError(f"classify is {self.classify!r}; accepted is a function of an Outcome")
+        if self.classify is not None:
+            check_function("classify", self.classify, "accepted is a function of an Outcome")
 
     def _check_thresholds(self) -> None:
         if self.failure_threshold is not None:
-            _whole("failure_threshold", self.failure_threshold, 1, 1_000_000)
-        _share("failure_rate_threshold", self.failure_rate_threshold, above_zero=True)
-        _whole("minimum_calls", self.minimum_calls, 1, 1_000_000)
+            check_whole("failure_threshold", self.failure_threshold, 1, 1_000_000)
+        check_share("failure_rate_threshold", self.failure_rate_threshold, above_zero=True)
+        check_whole("minimum_calls", self.minimum_calls, 1, 1_000_000)
         if not isinstance(self.window, CountWindow | TimeWindow):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(f"window is {self.window!r}; accepted is TimeWindow(seconds) or CountWindow(size)")
         if isinstance(self.window, CountWindow) and self.minimum_calls > self.window.size:
@@ -137,18 +113,17 @@ class CircuitBreakerConfig:
                 f"minimum_calls is {self.minimum_calls}; accepted is at most the window's size, {self.window.size}"
             )
         if self.slow_call_rate_threshold is not None:
-            _share("slow_call_rate_threshold", self.slow_call_rate_threshold, above_zero=True)
+            check_share("slow_call_rate_threshold", self.slow_call_rate_threshold, above_zero=True)
             if self.slow_call_duration is None:
                 raise ConfigurationError("slow_call_rate_threshold needs slow_call_duration, in seconds")
 
     def _check_recovery(self) -> None:
-        _seconds("recovery_timeout", self.recovery_timeout)
-        _seconds("recovery_timeout_max", self.recovery_timeout_max)
-        if not _is_number(self.recovery_backoff) or not 1 <= self.recovery_backoff <= 100:
-            raise ConfigurationError(f"recovery_backoff is {self.recovery_backoff!r}; accepted are 1 to 100")
-        _share("recovery_jitter", self.recovery_jitter, above_zero=False)
-        _whole("half_open_max_calls", self.half_open_max_calls, 1, 10_000)
-        _whole("half_open_max_concurrent", self.half_open_max_concurrent, 1, 10_000)
+        check_number("recovery_timeout", self.recovery_timeout, "seconds")
+        check_number("recovery_timeout_max", self.recovery_timeout_max, "seconds")
+        check_number("recovery_backoff", self.recovery_backoff, "factors", least=1, most=100)
+        check_share("recovery_jitter", self.recovery_jitter)
+        check_whole("half_open_max_calls", self.half_open_max_calls, 1, 10_000)
+        check_whole("half_open_max_concurrent", self.half_open_max_concurrent, 1, 10_000)
         if self.half_open_max_concurrent > max(self.half_open_max_calls, _DEFAULT_PROBES):
             raise ConfigurationError(
                 f"half_open_max_concurrent is {self.half_open_max_concurrent}; "

@@ -128,11 +128,16 @@ class CircuitBreakerRegistry:
     def _get_keyed(self, name: str, key: str) -> CircuitBreaker:
         breakers = self._keyed.setdefault(name, OrderedDict())
         if key not in breakers:
+            if len(breakers) >= self._max_keyed:
+                del breakers[self._dispensable(breakers)]
             breakers[key] = self._make(f"{name}[{key}]", name)
-            while len(breakers) > self._max_keyed:
-                breakers.popitem(last=False)
         breakers.move_to_end(key)
         return breakers[key]
+
+    def _dispensable(self, breakers: OrderedDict[str, CircuitBreaker]) -> str:
+        """The key unused longest whose breaker would be made anew as it is; where none would, just the oldest."""
+        plain = self._options["initial_state"]
+        return next((key for key, breaker in breakers.items() if breaker.state is plain), next(iter(breakers)))
 
     def _make(self, name: str, config_name: str) -> CircuitBreaker:
         declared = self._declared.get(config_name)

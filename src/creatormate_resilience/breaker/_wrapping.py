@@ -13,7 +13,7 @@ from creatormate_resilience.breaker._permit import Issuer, timeout_refusal
 from creatormate_resilience.clock import Clock
 from creatormate_resilience.log import get_logger
 from creatormate_resilience.outcome import Outcome
-from creatormate_resilience.policy import is_async
+from creatormate_resilience.policy import check_decorated, is_async
 from creatormate_resilience.time_limit import time_limit
 
 __all__ = ("wrap",)
@@ -43,8 +43,7 @@ class Caller(Issuer, Protocol):
 
 def wrap(breaker: Caller, fn: Callable[P, T]) -> Callable[P, T]:
     """Protect a function of any kind; see `CircuitBreaker.__call__`."""
-    if not callable(fn):
-        raise TypeError(f"breaker {breaker.name!r} decorates functions; got {type(fn).__name__}")
+    check_decorated(breaker, fn)
     function: Any = fn
     if isinstance(fn, staticmethod):  # stays one, else it would be given the instance
         return cast("Callable[P, T]", staticmethod(wrap(breaker, function.__func__)))

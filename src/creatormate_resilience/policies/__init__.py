@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from creatormate_resilience.policies._attempts import Attempt
 from creatormate_resilience.policies._budget import RetryBudget, RetryBudgetExhausted, RetryBudgetStatistics
-from creatormate_resilience.policies._bulkhead import Bulkhead, BulkheadFull, BulkheadStatistics
+from creatormate_resilience.policies._bulkhead import Bulkhead, BulkheadFull, BulkheadGuard, BulkheadStatistics
 from creatormate_resilience.policies._fallback import Fallback, FallbackStatistics, FallbackUsed
 from creatormate_resilience.policies._hedge import Hedge, HedgeStarted, HedgeStatistics
 from creatormate_resilience.policies._hedge_config import HedgeConfig, HedgeOptions
@@ -26,6 +26,7 @@ __all__ = (
     "Attempt",
     "Bulkhead",
     "BulkheadFull",
+    "BulkheadGuard",
     "BulkheadStatistics",
     "Exponential",
     "Fallback",

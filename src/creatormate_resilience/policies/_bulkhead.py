@@ -7,20 +7,20 @@ import functools
 import sys
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, cast
 
 import anyio
 
 from creatormate_resilience.deadline import Deadline, current_deadline
 from creatormate_resilience.events import Event, Listener, notify
-from creatormate_resilience.exceptions import ConcurrencyLimitError
+from creatormate_resilience.exceptions import ConcurrencyLimitError, ConfigurationError
 from creatormate_resilience.options import check_number, check_text, check_whole, listeners_of
 from creatormate_resilience.policy import decorate, is_async, refuse_awaitables
 
-__all__ = ("Bulkhead", "BulkheadFull", "BulkheadStatistics")
+__all__ = ("Bulkhead", "BulkheadFull", "BulkheadGuard", "BulkheadStatistics")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -86,6 +86,8 @@ class Bulkhead:
         check_whole("max_queue", max_queue, 0)
         if max_wait is not None:
             check_number("max_wait", max_wait, "seconds", above_zero=False)
+            if max_wait and not max_queue:
+                raise ConfigurationError(f"max_wait is {max_wait!r} and max_queue is 0: nobody may wait at all")
         check_text("name", name)
         self.name = name
         self._max_concurrent = max_concurrent
@@ -117,7 +119,7 @@ class Bulkhead:
         try:
             result = fn(*args, **kwargs)
         finally:
-            self._leave()
+            self.leave()
         if type(result) is not self._plain:  # looked at once for each type that comes along
             self._plain = refuse_awaitables(result, fn)
         return result
@@ -129,27 +131,29 @@ class Bulkhead:
         try:
             return await fn(*args, **kwargs)
         finally:
-            self._leave()
+            self.leave()
 
-    @contextmanager
-    def guard(self) -> Generator[None]:
-        """A place for a sync block: `with bulkhead.guard():`."""
+    def guard(self) -> BulkheadGuard:
+        """A place for a block: `with bulkhead.guard():` or `async with bulkhead.guard():`.
+
+        Returns:
+            A context manager. Entering it waits, or raises `ConcurrencyLimitError`.
+        """
+        return BulkheadGuard(self)
+
+    def enter(self) -> None:
+        """Take a place, or wait for one; for where `guard` does not fit. What it took, `leave` gives back.
+
+        Raises:
+            ConcurrencyLimitError: There is no place, and none to wait in, or the wait was too long.
+        """
         if not self._try_enter():
             self._wait()
-        try:
-            yield
-        finally:
-            self._leave()
 
-    @asynccontextmanager
-    async def aguard(self) -> AsyncGenerator[None]:
-        """A place for an async block: `async with bulkhead.aguard():`."""
+    async def aenter(self) -> None:
+        """Like `enter`, in async code."""
         if not self._try_enter():
             await self._await()
-        try:
-            yield
-        finally:
-            self._leave()
 
     def statistics(self) -> BulkheadStatistics:
         """One consistent snapshot."""
@@ -166,7 +170,7 @@ class Bulkhead:
             try:
                 return await fn(*args, **kwargs)
             finally:
-                self._leave()
+                self.leave()
 
         return protected
 
@@ -240,9 +244,10 @@ class Bulkhead:
             if not waiter.admitted:
                 self._waiters.remove(waiter)
                 return
-        self._leave()  # admitted and cancelled at the same moment: the place goes on to the next
+        self.leave()  # admitted and cancelled at the same moment: the place goes on to the next
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Give back a place that was taken; to whoever waits first, if anybody does."""
         while True:
             with self._lock:
                 if not self._waiters:
@@ -259,6 +264,31 @@ class Bulkhead:
 
     def __repr__(self) -> str:
         return f"<Bulkhead {self.name!r} {self._running}/{self._max_concurrent} running, {len(self._waiters)} waiting>"
+
+
+class BulkheadGuard:
+    """A place for a block, sync or async. Made by `Bulkhead.guard()`."""
+
+    __slots__ = ("_bulkhead",)
+
+    def __init__(self, bulkhead: Bulkhead) -> None:
+        self._bulkhead = bulkhead
+
+    def __enter__(self) -> None:
+        self._bulkhead.enter()
+
+    async def __aenter__(self) -> None:
+        await self._bulkhead.aenter()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        self._bulkhead.leave()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        self._bulkhead.leave()
 
 
 def _waker(wake: Callable[[], None]) -> Callable[[], object]:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from creatormate_resilience.events import Event, Listener, notify
-from creatormate_resilience.exceptions import map_exception
+from creatormate_resilience.exceptions import ConfigurationError, map_exception
 from creatormate_resilience.options import check_text, listeners_of
 from creatormate_resilience.outcome import On, Outcome, OutcomeKind, classify, predicate
-from creatormate_resilience.policy import Policy, decorate, refuse_awaitable, refuse_awaitables
+from creatormate_resilience.policy import Policy, decorate, is_async, refuse_awaitable, refuse_awaitables
 
 __all__ = ("Fallback", "FallbackStatistics", "FallbackUsed")
 
@@ -95,7 +95,13 @@ class Fallback(Generic[F_co]):
     @overload
     def __call__(self, fn: Callable[P, T], /) -> Callable[P, T | F_co]: ...
     def __call__(self, fn: Callable[P, Any], /) -> Callable[P, Any]:
-        """Give a function a substitute: `@Fallback(...)`; keeps its kind and parameters."""
+        """Give a function a substitute: `@Fallback(...)`; keeps its kind and parameters.
+
+        Raises:
+            ConfigurationError: The substitute is async and the function is not.
+        """
+        if is_async(self._substitute) and inspect.isfunction(fn) and not is_async(fn):
+            raise ConfigurationError(f"{self!r} is async and cannot answer for a function that is not")
         return decorate(cast("Policy", self), fn)  # but for what it may return
 
     def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T | F_co:

@@ -6,7 +6,7 @@ import math
 import random
 import threading
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from creatormate_resilience.deadline import remaining_time
 from creatormate_resilience.events import Event, notify
@@ -128,7 +128,9 @@ class Planner:
     def _is_retryable(self, error: Exception) -> bool:
         if self._retry_on is not None:
             return bool(self._retry_on(error))
-        kind = self.config.classify(Outcome(exception=error))
+        kind = cast("object", self.config.classify(Outcome(exception=error)))  # it may not keep its promise
+        if not isinstance(kind, OutcomeKind):
+            raise ConfigurationError(f"classify gave {kind!r:.200}; accepted is an OutcomeKind") from error
         if kind is OutcomeKind.SUCCESS or not map_exception(error).retryable:
             return False
         return kind is not OutcomeKind.IGNORED or (self.config.retry_refusals and remaining_time() is not None)

@@ -167,7 +167,7 @@ class RateLimiter:
         retry_after = reservation.wait / 1e9
         if self._listeners:
             notify(self._listeners, RateLimited(self.config.name, retry_after))
-        raise RateLimitExceededError(f"{self!r} is used up", retry_after=retry_after)
+        raise RateLimitExceededError(f"{self!r} is used up, try again in {retry_after:.3g} s", retry_after=retry_after)
 
     def _give_back(self, reservation: Reservation) -> None:
         with self._lock:

@@ -9,7 +9,7 @@ from typing import TypedDict
 from creatormate_resilience.clock import Clock
 from creatormate_resilience.events import Listener
 from creatormate_resilience.exceptions import ConfigurationError
-from creatormate_resilience.options import check_number, check_text, check_whole, clock_of, listeners_of
+from creatormate_resilience.options import check_function, check_number, check_text, check_whole, clock_of, listeners_of
 
 __all__ = ("RateLimiterConfig", "RateLimiterOptions")
 
@@ -64,8 +64,8 @@ class RateLimiterConfig:
             raise ConfigurationError(f"rate is {self.rate!r} per {self.per!r} s; accepted is 1 call in 1e-9 to 1e9 s")
         if self.burst is not None:
             check_whole("burst", self.burst, 1, 1_000_000_000)
-        if self.key is not None and not callable(self.key):
-            raise ConfigurationError(f"key is {self.key!r}; accepted is a function of the call's arguments, or None")
+        if self.key is not None:
+            check_function("key", self.key, "accepted is a function of the call's arguments")
         check_number("max_wait", self.max_wait, "seconds", above_zero=False, most=1e9)
         check_whole("max_keys", self.max_keys, 1)
         check_text("name", self.name)

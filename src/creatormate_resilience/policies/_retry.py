@@ -16,7 +16,7 @@ from creatormate_resilience.policies._planner import Planner, RetryStatistics
 from creatormate_resilience.policies._retry_config import RetryConfig, RetryOptions
 from creatormate_resilience.policies._streams import retried_async_stream, retried_stream
 from creatormate_resilience.policies._wait import Wait
-from creatormate_resilience.policy import decorate, is_async, refuse_awaitables
+from creatormate_resilience.policy import check_decorated, decorate, is_async, refuse_awaitables
 
 __all__ = ("Retry",)
 
@@ -83,6 +83,7 @@ class Retry:
         Returns:
             A function of the same kind and signature.
         """
+        check_decorated(self, fn)
         function: Any = fn
         if isinstance(fn, staticmethod):  # stays one, else it would be given the instance
             return cast("Callable[P, T]", staticmethod(self(function.__func__)))
@@ -90,7 +91,7 @@ class Retry:
             return cast("Callable[P, T]", retried_async_stream(self, function))
         if inspect.isgeneratorfunction(fn):
             return cast("Callable[P, T]", retried_stream(self, function))
-        if self.config.deadline is not None or not callable(fn):
+        if self.config.deadline is not None:
             return decorate(self, fn)
         return cast("Callable[P, T]", self._async(function)) if is_async(fn) else self._sync(fn)
 

@@ -9,7 +9,7 @@ from typing import TypedDict
 from creatormate_resilience.clock import Clock
 from creatormate_resilience.events import Listener
 from creatormate_resilience.exceptions import ConfigurationError
-from creatormate_resilience.options import check_number, check_text, check_whole, clock_of, listeners_of
+from creatormate_resilience.options import check_function, check_number, check_text, check_whole, clock_of, listeners_of
 from creatormate_resilience.outcome import Classifier, On, classify, predicate
 from creatormate_resilience.policies._budget import RetryBudget
 from creatormate_resilience.policies._wait import Exponential, Wait
@@ -73,17 +73,15 @@ class RetryConfig:
         check_text("name", self.name)
         if self.deadline is not None:
             check_number("deadline", self.deadline, "seconds")
-        if not callable(self.wait):
-            raise ConfigurationError(
-                f"wait is {self.wait!r}; accepted is a function of attempts and a random number, such as constant(0.5)"
-            )
+        check_function(
+            "wait", self.wait, "accepted is a function of attempts and a random number, such as constant(0.5)"
+        )
         if self.retry_on is not None:
             predicate("retry_on", self.retry_on)
         if self.budget is not None and not isinstance(self.budget, RetryBudget):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(f"budget is {self.budget!r}; accepted is a RetryBudget, or None")
         if not isinstance(self.retry_refusals, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(f"retry_refusals is {self.retry_refusals!r}; accepted are True and False")
-        if not callable(self.classify):
-            raise ConfigurationError(f"classify is {self.classify!r}; accepted is a function of an Outcome")
+        check_function("classify", self.classify, "accepted is a function of an Outcome")
         clock_of(self.clock)
         object.__setattr__(self, "listeners", listeners_of(self.listeners))

@@ -34,7 +34,7 @@ class FakeClock:
         Raises:
             ValueError: `seconds` is negative or not finite; this clock never goes backwards.
         """
-        if not 0 <= seconds < math.inf:
+        if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ValueError(f"seconds is {seconds!r}; accepted are finite seconds from 0")
         with self._lock:
             self._now += seconds

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from types import TracebackType
 
 from creatormate_resilience.breaker import BreakerState, CircuitBreaker, CircuitBreakerRegistry
 
@@ -14,12 +15,14 @@ __all__ = ("disabled",)
 _AT_ONCE = 1e-9  # the shortest wait; an open circuit is probed by the next call after it
 
 
-@contextmanager
-def disabled(*targets: CircuitBreaker | CircuitBreakerRegistry) -> Generator[None]:
+def disabled(*targets: CircuitBreaker | CircuitBreakerRegistry) -> AbstractContextManager[None]:
     """Let every call through for the length of a `with` block.
 
     Args:
         *targets: Breakers; or registries, for all the breakers they have and those they make in the block.
+
+    Returns:
+        A context manager for one block.
 
     Raises:
         TypeError: There is no target, or it is neither breaker nor registry.
@@ -36,15 +39,31 @@ def disabled(*targets: CircuitBreaker | CircuitBreakerRegistry) -> Generator[Non
     for target in targets:
         if not isinstance(target, CircuitBreaker | CircuitBreakerRegistry):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"target is {target!r}; accepted are a CircuitBreaker and a CircuitBreakerRegistry")
-    with ExitStack() as stack:
-        switched = _Switched()
-        stack.callback(switched.restore)
-        for target in targets:
-            if isinstance(target, CircuitBreaker):
-                switched.off(target)
-            else:
-                stack.callback(switched.off_all(target))
-        yield
+    return _Block(targets)
+
+
+class _Block:
+    """No decorator, as what `contextlib` makes would be: around an async function that would switch off nothing."""
+
+    def __init__(self, targets: tuple[CircuitBreaker | CircuitBreakerRegistry, ...]) -> None:
+        self._targets = targets
+        self._stack = ExitStack()
+
+    def __enter__(self) -> None:
+        with ExitStack() as stack:
+            switched = _Switched()
+            stack.callback(switched.restore)
+            for target in self._targets:
+                if isinstance(target, CircuitBreaker):
+                    switched.off(target)
+                else:
+                    stack.callback(switched.off_all(target))
+            self._stack = stack.pop_all()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        self._stack.close()
 
 
 class _Switched:

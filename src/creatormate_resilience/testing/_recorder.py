@@ -83,13 +83,15 @@ def assert_transitions(recorder: Recorder, states: Iterable[BreakerState | str],
 
     Raises:
         AssertionError: It went through others; the message shows both, and where they part.
-        TypeError: `recorder` is none; a breaker itself keeps no history.
+        TypeError: `recorder` is none (a breaker itself keeps no history), or `states` is a single one.
         ValueError: There is no such state, or it is not clear which breaker is meant.
     """
     if not isinstance(recorder, Recorder):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(
             f"recorder is {recorder!r}; accepted is a Recorder, given to the breaker as `listeners=[recorder]`"
         )
+    if isinstance(states, str):
+        raise TypeError(f"states is {states!r}; accepted is a list of states")
     expected = [BreakerState(state) for state in states]
     changes = recorder.of(BreakerStateChanged, source=source)
     names = sorted({change.source for change in changes})
