@@ -1,4 +1,7 @@
-"""The one clock. Everything that waits or measures takes a `Clock`, so that tests can pass time themselves."""
+"""The one clock. What waits or measures takes a `Clock`, so that tests can pass time themselves.
+
+What interrupts async code stands on the event loop's own clock.
+"""
 
 from __future__ import annotations
 

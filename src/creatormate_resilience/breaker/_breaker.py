@@ -330,7 +330,7 @@ class CircuitBreaker:
         self._move(BreakerState.DISABLED)
 
     def metrics_only(self) -> None:
-        """Let all calls through and never open, keeping rates as if it could: for a safe roll-out."""
+        """Let all calls through and never open, as `disable` does; the name says that it is to open one day."""
         self._move(BreakerState.METRICS_ONLY)
 
     def reset(self) -> None:
@@ -349,7 +349,10 @@ class CircuitBreaker:
         self._move(BreakerState.OPEN, retry_after)
 
     def adopt(self, verdict: Verdict) -> None:
-        """Follow what another breaker of this name has decided; what was set by hand stays. Stores call this."""
+        """Follow what another breaker of this name has decided. FORCED_OPEN, DISABLED and METRICS_ONLY stay.
+
+        Stores call this.
+        """
         with self._lock:
             transition = self._machine.follow(verdict.state, self._now(), verdict.wait)
             self._enter()

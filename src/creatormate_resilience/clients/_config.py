@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 from creatormate_resilience.breaker import CircuitBreakerRegistry
 from creatormate_resilience.exceptions import ConfigurationError
-from creatormate_resilience.options import check_text
+from creatormate_resilience.options import check_function, check_text
 from creatormate_resilience.policies import Retry
 
 __all__ = ("ClientConfig", "ClientOptions")
@@ -47,8 +47,8 @@ class ClientConfig:
         if not isinstance(self.breakers, CircuitBreakerRegistry):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(f"breakers is {self.breakers!r}; accepted is a CircuitBreakerRegistry")
         check_text("name", self.name)
-        if self.key is not None and not callable(self.key):
-            raise ConfigurationError(f"key is {self.key!r}; accepted is a function of a request, or None")
+        if self.key is not None:
+            check_function("key", self.key, "accepted is a function of a request, or None")
         if self.retry is not None and not isinstance(self.retry, Retry):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(f"retry is {self.retry!r}; accepted is a Retry, or None")
         for name in ("translate", "raise_for_status", "send_deadline", "send_context"):

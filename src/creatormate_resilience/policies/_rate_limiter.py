@@ -28,7 +28,7 @@ class RateLimited(Event):
     """A call was refused. Whose it was is not told: a key may be a secret.
 
     Attributes:
-        retry_after: Seconds until it would not have been.
+        retry_after: Seconds until there is a free place.
     """
 
     retry_after: float
@@ -61,7 +61,8 @@ class RateLimiter:
         **options: The other fields of `RateLimiterConfig`: `burst`, `key`, `max_wait` and so on.
 
     Each call takes the next place in an even schedule when it comes, so who waits is served first come first served,
-    and who gives up while it waits leaves its place to the next. Threads, tasks and several event loops may share one.
+    and who gives up while it waits leaves its place to the next, where it was the last in line. Threads,
+    tasks and several event loops may share one.
     """
 
     def __init__(

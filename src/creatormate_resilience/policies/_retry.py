@@ -35,8 +35,8 @@ class Retry:
         **options: The other fields of `RetryConfig`.
 
     Only retry what is safe to do twice. Around a client that retries by itself, attempts multiply: switch its own off
-    (`max_retries=0` for OpenAI's). Nothing starts that the current deadline (`policies.Timeout`) leaves no time for.
-    A generator is begun again only where it failed before its first item.
+    (`max_retries=0` for OpenAI's). No further attempt starts that the current deadline (`policies.Timeout`) leaves no
+    time for. A generator is begun again only where it failed before its first item.
     """
 
     def __init__(

@@ -39,7 +39,7 @@ class TimeoutStatistics:
 
 
 class Timeout:
-    """Interrupts async work that takes longer. Inner policies see the deadline and start nothing that cannot finish.
+    """Interrupts async work that takes longer. Inner policies see the deadline and do not wait past it.
 
     Args:
         seconds: Longest duration, in seconds.
