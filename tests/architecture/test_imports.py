@@ -21,6 +21,7 @@ FLOORS = {
         "deadline",
         "events",
         "exceptions",
+        "latencies",
         "options",
         "outcome",
         "policy",

@@ -8,8 +8,9 @@ from creatormate_resilience.breaker._events import BreakerStateChanged, CallReje
 from creatormate_resilience.breaker._machine import BreakerState
 from creatormate_resilience.breaker._permit import Permit
 from creatormate_resilience.breaker._registry import CircuitBreakerRegistry
-from creatormate_resilience.breaker._statistics import BreakerStatistics, LatencyQuantiles
+from creatormate_resilience.breaker._statistics import BreakerStatistics
 from creatormate_resilience.breaker._store import BreakerStore, InProcessStore, Verdict
+from creatormate_resilience.latencies import LatencyQuantiles
 
 __all__ = (
     "BreakerState",

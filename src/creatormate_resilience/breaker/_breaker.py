@@ -13,13 +13,14 @@ from creatormate_resilience.breaker._events import BreakerStateChanged, CallReje
 from creatormate_resilience.breaker._machine import PASSING, BreakerState, Era, Machine, Transition
 from creatormate_resilience.breaker._parts import as_state, check_store
 from creatormate_resilience.breaker._permit import Guard, Permit, timeout_refusal
-from creatormate_resilience.breaker._statistics import BreakerStatistics, LastFailure, Latencies, Totals
+from creatormate_resilience.breaker._statistics import BreakerStatistics, LastFailure, Totals
 from creatormate_resilience.breaker._store import BreakerStore, Verdict
 from creatormate_resilience.breaker._verdict import judge
 from creatormate_resilience.breaker._wrapping import wrap
 from creatormate_resilience.clock import Clock
 from creatormate_resilience.events import Listener, notify
 from creatormate_resilience.exceptions import CircuitOpenError, ConfigurationError, map_exception
+from creatormate_resilience.latencies import Latencies
 from creatormate_resilience.options import check_text, clock_of, listeners_of
 from creatormate_resilience.outcome import Outcome, OutcomeKind
 from creatormate_resilience.policy import refuse_awaitables
