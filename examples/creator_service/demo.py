@@ -38,7 +38,10 @@ _SETTINGS = {
     "ENABLE_DISTRIBUTED_CACHE": "false",
     "LOG_LEVEL": "CRITICAL",
     "ANSWER_BUDGET": "0.15",
-    "CACHE_TTLS": json.dumps({"agent_response": {"ttl": 5, "grace": 600}, "youtube_api": {"ttl": 8, "grace": 600}}),
+    "CACHE_TTLS": json.dumps({
+        "agent_response": {"ttl": 5, "grace": 600, "throttle": 2},
+        "youtube_api": {"ttl": 8, "grace": 600, "throttle": 2},
+    }),
     "CIRCUIT_BREAKER_CONFIGS": json.dumps({
         "youtube_api": {"failure_threshold": 5, "recovery_timeout": 0.5, "recovery_timeout_max": 1.5},
         "openai_api": {"failure_threshold": 3, "recovery_timeout": 0.5, "recovery_timeout_max": 1.5},

@@ -70,21 +70,33 @@ def test_a_version_from_far_ahead_is_not_believed() -> None:
     assert seconds_of(clock.next()) == 100.0
 
 
-@given(body=st.binary(max_size=80), category=st.text(max_size=20), until=st.floats(1, 1e6))
-def test_stored_bytes_say_what_was_stored(body: bytes, category: str, until: float) -> None:
-    """Version, kind, category, body and both moments come back, the moments to the millisecond."""
-    original = dataclasses.replace(entry(7, body=body, until=until), category=category)
+@given(
+    body=st.binary(max_size=80),
+    category=st.text(max_size=20),
+    until=st.floats(1, 1e6),
+    tags=st.lists(st.text(st.characters(exclude_characters="\0"), min_size=1, max_size=9), max_size=4).map(tuple),
+    cost=st.just(0.0) | st.floats(0, 1e5),
+)
+def test_stored_bytes_say_what_was_stored(
+    body: bytes, category: str, until: float, tags: tuple[str, ...], cost: float
+) -> None:
+    """Version, kind, category, body, tags and both moments come back, the moments to the millisecond."""
+    original = dataclasses.replace(entry(7, body=body, until=until), category=category, tags=tags, cost=cost)
     back = unpack(pack(original, ahead=1000.0))
     assert (back.version, back.kind, back.category, back.body) == (original.version, Kind.VALUE, category, body)
+    assert back.tags == tags
+    assert back.cost == pytest.approx(cost, abs=0.001)
     assert back.fresh_until == pytest.approx(until + 1000, abs=0.001)
     assert back.stale_until == pytest.approx(2 * until + 1000, abs=0.001)
 
 
+@pytest.mark.parametrize("tags", [(), ("user:1", "team:2")])
 @given(data=st.data())
 @settings(max_examples=200)
-def test_a_damaged_byte_of_category_or_body_is_noticed(data: st.DataObject) -> None:
-    """One flipped bit behind the header never yields a different value."""
-    stored = bytearray(pack(entry(body=b"a longer body of some bytes"), ahead=0.0))
+def test_a_damaged_byte_behind_the_header_is_noticed(tags: tuple[str, ...], data: st.DataObject) -> None:
+    """One flipped bit of category, tags or body never yields a different value."""
+    whole = dataclasses.replace(entry(body=b"a longer body of some bytes"), tags=tags)
+    stored = bytearray(pack(whole, ahead=0.0))
     place = data.draw(st.integers(HEADER_SIZE, len(stored) - 1))
     stored[place] ^= 1 << data.draw(st.integers(0, 7))
     with pytest.raises(CorruptEntryError):
@@ -98,9 +110,10 @@ def test_foreign_bytes_are_called_corrupt(data: bytes) -> None:
         unpack(data)
 
 
-def test_cut_bytes_are_called_corrupt() -> None:
+@pytest.mark.parametrize("tags", [(), ("user:1",)])
+def test_cut_bytes_are_called_corrupt(tags: tuple[str, ...]) -> None:
     """Every prefix of an entry is rejected."""
-    whole = pack(entry(body=b"body"), ahead=0.0)
+    whole = pack(dataclasses.replace(entry(body=b"body"), tags=tags), ahead=0.0)
     for length in range(len(whole)):
         with pytest.raises(CorruptEntryError):
             unpack(whole[:length])
@@ -108,7 +121,7 @@ def test_cut_bytes_are_called_corrupt() -> None:
 
 def test_memory_is_bounded_by_bytes() -> None:
     """However many values come, their bytes stay under the bound, and the oldest leave first."""
-    memory = Memory(max_items=1000, max_bytes=100_000)
+    memory = Memory(max_items=1000, max_bytes=100_000, eviction="lru")
     for number in range(1, 501):
         memory.put(f"k{number}", entry(number, body=b"x" * 2000), 0.0)
     assert memory.bytes <= 100_000
@@ -120,7 +133,7 @@ def test_memory_is_bounded_by_bytes() -> None:
 
 def test_memory_is_bounded_by_items() -> None:
     """However small values are, their number stays under the bound."""
-    memory = Memory(max_items=10, max_bytes=1_000_000)
+    memory = Memory(max_items=10, max_bytes=1_000_000, eviction="lru")
     for number in range(1, 101):
         memory.put(f"k{number}", entry(number), 0.0)
     assert len(memory) == 10
@@ -128,7 +141,7 @@ def test_memory_is_bounded_by_items() -> None:
 
 def test_a_value_larger_than_memory_is_not_kept_and_neither_is_what_it_replaces() -> None:
     """The old value would be wrong now."""
-    memory = Memory(max_items=10, max_bytes=10_000)
+    memory = Memory(max_items=10, max_bytes=10_000, eviction="lru")
     memory.put("k", entry(1), 0.0)
     assert memory.put("k", entry(2, body=b"x" * 20_000), 0.0)
     assert memory.get("k") is None
@@ -137,7 +150,7 @@ def test_a_value_larger_than_memory_is_not_kept_and_neither_is_what_it_replaces(
 
 def test_an_older_version_never_replaces_a_newer_one() -> None:
     """Late news of the past is no news, for values and for deletions alike."""
-    memory = Memory(max_items=10, max_bytes=10_000)
+    memory = Memory(max_items=10, max_bytes=10_000, eviction="lru")
     assert memory.put("k", entry(5), 0.0)
     assert not memory.put("k", entry(4), 0.0)
     assert memory.put("k", entry(6, kind=Kind.TOMBSTONE), 0.0)
@@ -148,7 +161,7 @@ def test_an_older_version_never_replaces_a_newer_one() -> None:
 
 def test_a_remembered_deletion_ends_with_its_time() -> None:
     """When the tombstone's life is over, whatever Redis says counts again."""
-    memory = Memory(max_items=10, max_bytes=10_000)
+    memory = Memory(max_items=10, max_bytes=10_000, eviction="lru")
     memory.put("k", entry(6, kind=Kind.TOMBSTONE, until=10), 0.0)
     assert memory.put("k", entry(5), 20.0)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from typing import Any
 
 import pytest
 
-from creatormate_resilience.cache import CacheCategory, DistributedCache, StaleServed
-from creatormate_resilience.deadline import current_deadline, deadline_scope
+from creatormate_resilience.cache import CacheCategory, DistributedCache, LoadFailed, StaleServed
+from creatormate_resilience.deadline import deadline_scope, remaining_time
 from creatormate_resilience.events import Event
 from creatormate_resilience.exceptions import (
     CacheError,
@@ -136,12 +137,12 @@ async def test_a_sync_loader_is_a_loader(cache: DistributedCache) -> None:
 async def test_a_load_runs_in_a_context_of_its_own(cache: DistributedCache) -> None:
     """It is shared, so the first caller's deadline and request do not count for it."""
 
-    async def look() -> tuple[str, bool]:
-        return request_id.get(), current_deadline() is None
+    async def look() -> tuple[str, float]:
+        return request_id.get(), round(remaining_time() or 0)
 
     request_id.set("first")
     with deadline_scope(1):
-        assert await cache.get_or_set("k", look) == ("none", True)
+        assert await cache.get_or_set("k", look) == ("none", 30)  # the category's `hard_timeout`
 
 
 @pytest.mark.parametrize("hops", [1, 2])
@@ -205,7 +206,10 @@ async def test_an_old_value_stands_in_for_what_passes_only(error: Exception, ser
         clock.advance(15)
         if served:
             assert await cache.get_or_set("k", fail, category="c") == "old"
-            assert events == [StaleServed("cache", "k", type(error).__name__)]
+            assert events == [
+                LoadFailed("cache", "k", type(error).__name__),
+                StaleServed("cache", "k", type(error).__name__),
+            ]
             assert cache.statistics().stale_hits == 1
         else:
             with pytest.raises(type(error)):
@@ -236,6 +240,7 @@ async def test_an_upstream_that_stayed_away_through_all_retries_is_bridged_too()
         await cache.set("k", "old", category="c")
         clock.advance(11)
         assert await cache.get_or_set("k", unavailable, category="c") == "old"
+        clock.advance(31)
         with pytest.raises(ValueError, match="a bug"):
             await cache.get_or_set("k", buggy, category="c")
 
@@ -334,18 +339,20 @@ async def test_a_refresh_is_not_answered_by_a_load_that_began_before(cache: Dist
 
 
 async def test_bad_decorations_are_refused_at_once(cache: DistributedCache) -> None:
-    """A wrong template, category, time to live or a function that is not async."""
+    """A wrong template, category, time to live or something that returns no result."""
 
     async def fetch(user_id: int) -> int:
         return user_id
 
-    def sync(user_id: int) -> int:
-        return user_id
+    async def stream(user_id: int) -> AsyncIterator[int]:
+        yield user_id
 
     with pytest.raises(ConfigurationError, match="not a parameter"):
         cache.cached(key="u:{user}")(fetch)
-    with pytest.raises(ConfigurationError, match="async def"):
-        cache.cached(key="u:{user_id}")(sync)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="that return a result"):
+        cache.cached(key="u:{user_id}")(stream)
+    with pytest.raises(ConfigurationError, match="not a parameter"):
+        cache.cached(key="u:{user_id}", tags=["team:{team}"])(fetch)
     with pytest.raises(ConfigurationError, match="unknown cache category"):
         cache.cached(key="u:{user_id}", category="nope")
     with pytest.raises(ValueError, match="ttl"):

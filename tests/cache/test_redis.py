@@ -143,11 +143,11 @@ async def test_a_write_wins_over_the_clock_of_a_node_that_is_ahead(
     cache: DistributedCache, other: DistributedCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a caller writes last is what counts, although an earlier writer's clock runs ahead."""
-    monkeypatch.setattr(other._tiers, "versions", VersionClock(lambda: time.time() + 30))
+    monkeypatch.setattr(other._parts, "versions", VersionClock(lambda: time.time() + 30))
     await other.set("k", "first")
     await cache.set("k", "second")
-    assert await other._tiers.store.get("app:v1:k") == await cache._tiers.store.get("app:v1:k")
-    async with DistributedCache(client=cache._tiers.store._client) as third:
+    assert await other._parts.store.get("app:v1:k") == await cache._parts.store.get("app:v1:k")
+    async with DistributedCache(client=cache._parts.store._client) as third:
         assert await third.get("k") == "second"
     await other.set("k", "third")
     assert await cache.delete("k")

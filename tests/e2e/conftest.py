@@ -12,7 +12,7 @@ __all__ = ("upstreams", "upstreams_url")
 
 BREAKERS = '{"youtube_api": {"failure_threshold": 3, "recovery_timeout": 0.5, "recovery_timeout_max": 0.5}}'
 SERVICES = '{"youtube_api": {"timeout": 3, "attempt_timeout": 1, "max_attempts": 1}}'
-CATEGORY = '{"ttl": 0.2, "grace": 3600, "jitter": 0}'
+CATEGORY = '{"ttl": 0.2, "grace": 3600, "throttle": 0.1, "jitter": 0}'
 CATEGORIES = f'{{"agent_response": {CATEGORY}, "youtube_api": {CATEGORY}}}'
 
 

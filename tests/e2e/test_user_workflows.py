@@ -123,8 +123,9 @@ class TestErrorHandling:
 class TestLoad:
     """Many users at once."""
 
-    async def test_concurrent_users_are_all_served(self, start):
+    async def test_concurrent_users_are_all_served(self, start, settings):
         """Two hundred questions of fifty users, twenty at a time: all served, most of them from the cache."""
+        settings["CACHE_TTLS"] = '{"agent_response": 600, "youtube_api": 600}'
         async with start() as http:
             gate = asyncio.Semaphore(20)
 
@@ -135,7 +136,7 @@ class TestLoad:
             codes = await asyncio.gather(*(one(number) for number in range(200)))
             assert set(codes) == {200}
             cache = (await http.get("/statistics")).json()["cache"]
-            assert cache["loads"] < 400
+            assert cache["loads"] <= 40  # ten channels, two agents: facts and an answer each
 
 
 class TestPersistence:

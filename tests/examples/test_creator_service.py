@@ -18,7 +18,8 @@ from .conftest import Service, StartService, Upstreams
 
 pytestmark = pytest.mark.anyio
 
-SHORT = {"agent_response": {"ttl": 0.05, "grace": 600}, "youtube_api": {"ttl": 0.05, "grace": 600}}
+_SHORT = {"ttl": 0.05, "grace": 600, "throttle": 0.01}
+SHORT = {"agent_response": _SHORT, "youtube_api": _SHORT}
 SECRET = "a-secret-of-the-agents-in-this-test"
 INTERNALS = ("shard-7", "Traceback", "httpx", "127.0.0.1", "sqlite", "select", "site-packages")
 

@@ -6,12 +6,16 @@ import functools
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
+import anyio.to_thread
+
+from creatormate_resilience.cache._annotations import type_of_results
+from creatormate_resilience.cache._category import Categories
 from creatormate_resilience.cache._keys import KeyTemplate
 from creatormate_resilience.exceptions import ConfigurationError
 
-__all__ = ("BoundCachedFunction", "CachedFunction", "Keeper")
+__all__ = ("BoundCachedFunction", "CachedDecorator", "CachedFunction", "Keeper", "cached_decorator")
 
 P = ParamSpec("P")
 P2 = ParamSpec("P2")
@@ -19,38 +23,57 @@ T = TypeVar("T")
 S = TypeVar("S")
 
 
+class CachedDecorator(Protocol):
+    """What `DistributedCache.cached` gives."""
+
+    @overload
+    def __call__(self, fn: Callable[P, Awaitable[T]], /) -> CachedFunction[P, T]: ...
+    @overload
+    def __call__(self, fn: Callable[P, T], /) -> CachedFunction[P, T]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Keeper:
-    """The verbs of the cache that a decorated function uses; the loading ones take a key and a loader."""
+    """The verbs of the cache that a decorated function uses.
 
-    get_or_set: Callable[..., Awaitable[Any]]
-    renew: Callable[..., Awaitable[Any]]
+    Attributes:
+        load: Takes a key, a loader, a category, tags, and `renew=True` for a load in any case.
+        delete: Takes a key.
+    """
+
+    load: Callable[..., Awaitable[Any]]
     delete: Callable[[str], Awaitable[bool]]
 
 
 class CachedFunction(Generic[P, T]):
-    """An async function, its results kept under keys made from its arguments; `DistributedCache.cached` makes it."""
+    """A function, its results kept under keys made from its arguments; `DistributedCache.cached` makes it.
 
-    def __init__(self, fn: Callable[P, Awaitable[T]], template: str, keeper: Keeper) -> None:
-        if not inspect.iscoroutinefunction(fn):
-            name = getattr(fn, "__qualname__", repr(fn))
-            raise ConfigurationError(f"cached decorates async functions; {name} is not declared `async def`")
+    It is async, whatever the function is: a `def` runs in a worker thread where its result is not known.
+    """
+
+    def __init__(
+        self, fn: Callable[P, Any], template: str, tags: tuple[str, ...], category: str, keeper: Keeper
+    ) -> None:
+        name = getattr(fn, "__qualname__", repr(fn))
+        if not inspect.isroutine(fn) or inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+            raise ConfigurationError(f"cached decorates functions and methods that return a result; got {name}")
         functools.update_wrapper(self, fn)
-        self._fn = fn
+        self._fn = fn if inspect.iscoroutinefunction(fn) else functools.partial(_in_thread, fn)
         self._template = KeyTemplate(template, fn)
+        self._tags = [KeyTemplate(tag, fn, constant=True) for tag in tags]
+        self._category = category
         self._keeper = keeper
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """The kept result for these arguments, or a new one."""
-        result: T = await self._keeper.get_or_set(
-            self.key(*args, **kwargs), functools.partial(self._fn, *args, **kwargs)
-        )
-        return result
+        loader, tags = functools.partial(self._fn, *args, **kwargs), self.tags(*args, **kwargs)
+        return cast("T", await self._keeper.load(self.key(*args, **kwargs), loader, self._category, tags))
 
     async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call the function now and keep the new result."""
-        result: T = await self._keeper.renew(self.key(*args, **kwargs), functools.partial(self._fn, *args, **kwargs))
-        return result
+        loader, tags = functools.partial(self._fn, *args, **kwargs), self.tags(*args, **kwargs)
+        key = self.key(*args, **kwargs)
+        return cast("T", await self._keeper.load(key, loader, self._category, tags, renew=True))
 
     async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Forget the result for these arguments.
@@ -64,6 +87,10 @@ class CachedFunction(Generic[P, T]):
         """The key under which the result for these arguments is kept."""
         return self._template.key(*args, **kwargs)
 
+    def tags(self, *args: P.args, **kwargs: P.kwargs) -> tuple[str, ...]:
+        """The tags with which the result for these arguments is kept."""
+        return tuple(tag.key(*args, **kwargs) for tag in self._tags) if self._tags else ()
+
     @overload
     def __get__(self, instance: None, owner: type[Any], /) -> CachedFunction[P, T]: ...
     @overload
@@ -75,7 +102,27 @@ class CachedFunction(Generic[P, T]):
         return self if instance is None else BoundCachedFunction[Any, Any](self, instance)
 
     def __repr__(self) -> str:
-        return f"<cached {getattr(self._fn, '__qualname__', self._fn)} as {self._template.template!r}>"
+        return f"<cached {getattr(self, '__qualname__', '?')} as {self._template.template!r}>"
+
+
+def cached_decorator(
+    template: str, tags: tuple[str, ...], categories: Categories, category: str | None, keeper: Keeper
+) -> CachedDecorator:
+    """See `DistributedCache.cached`."""
+    kind = categories.check(category)
+
+    def decorate(fn: Callable[..., Any]) -> CachedFunction[Any, Any]:
+        of_type, part = type_of_results(fn), kind
+        if of_type is not None and categories.category(kind).type is None:
+            part = categories.part(kind, f"{fn.__module__}.{fn.__qualname__}", of_type)
+        return CachedFunction(fn, template, tags, part, keeper)
+
+    return decorate
+
+
+async def _in_thread(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    # Who gives up waiting, or whose time is over, leaves the thread to its end.
+    return await anyio.to_thread.run_sync(functools.partial(fn, *args, **kwargs), abandon_on_cancel=True)
 
 
 class BoundCachedFunction(Generic[P2, T]):
@@ -102,3 +149,7 @@ class BoundCachedFunction(Generic[P2, T]):
     def key(self, *args: P2.args, **kwargs: P2.kwargs) -> str:
         """The key under which the result for these arguments is kept."""
         return self._function.key(self.__self__, *args, **kwargs)
+
+    def tags(self, *args: P2.args, **kwargs: P2.kwargs) -> tuple[str, ...]:
+        """The tags with which the result for these arguments is kept."""
+        return self._function.tags(self.__self__, *args, **kwargs)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import Any, Final
+
+from creatormate_resilience.cache._statistics import Counters
 
 __all__ = ("BY_BODY", "Entry", "Freshness", "Kind")
 
@@ -20,6 +23,8 @@ class Kind(enum.IntEnum):
     """Decimal digits, so that Redis can add to it."""
     TOMBSTONE = 3
     """Nothing: the key was deleted."""
+    MARK = 4
+    """Nothing: what carries this mark and is older than it was invalidated; see `Marks`."""
 
 
 class Freshness(enum.Enum):
@@ -41,9 +46,9 @@ class _ByBody(enum.Enum):
 BY_BODY: Final = _ByBody.BY_BODY
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Entry:
-    """A value or a tombstone. All moments are seconds of the cache's monotonic clock.
+    """A value, a tombstone or a mark. All moments are seconds of the cache's monotonic clock.
 
     Attributes:
         version: When it was decided, see `VersionClock`; of two entries the greater one is the truth.
@@ -55,6 +60,17 @@ class Entry:
         confirm_at: Until then memory serves it without asking Redis.
         fresh_until: The end of its time to live.
         stale_until: The end of its grace; not before `fresh_until`.
+        tags: By which it can be invalidated.
+        cost: Seconds its load took; 0 where that is not known.
+
+    The rest is what this process notes on its own copy, and not part of what is stored.
+
+    Attributes:
+        counters: Of its category.
+        epoch: The state of the marks in which it was last found valid.
+        serve_until: Until then `value` may be handed out while that state lasts; never for `BY_BODY`.
+        refresh_at: From then on a reader starts a load in the background.
+        rest_until: No new load before then, because one has failed.
     """
 
     version: bytes
@@ -66,11 +82,24 @@ class Entry:
     confirm_at: float
     fresh_until: float
     stale_until: float
+    tags: tuple[str, ...] = ()
+    cost: float = 0.0
+    counters: Counters = field(default_factory=Counters)
+    epoch: object = None
+    serve_until: float = -math.inf
+    refresh_at: float = math.inf
+    rest_until: float = -math.inf
 
     def freshness(self, now: float) -> Freshness:
         """What this entry may be used for at `now`."""
-        if self.kind is Kind.TOMBSTONE or now >= self.stale_until:
+        if self.kind >= Kind.TOMBSTONE or now >= self.stale_until:
             return Freshness.DEAD
         if now >= self.fresh_until:
             return Freshness.STALE
         return Freshness.FRESH if now < self.confirm_at else Freshness.UNCONFIRMED
+
+    def confirm(self, epoch: object) -> None:
+        """Note that it is valid as the marks are now, so that memory may hand it out without looking again."""
+        self.epoch = epoch
+        if self.value is not BY_BODY:
+            self.serve_until = min(self.confirm_at, self.refresh_at)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from creatormate_resilience.cache._statistics import CacheState
 from creatormate_resilience.events import Event
 
-__all__ = ("CacheStateChanged", "EntryRejected", "StaleServed")
+__all__ = ("CacheStateChanged", "EntryRejected", "LoadFailed", "StaleServed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,25 @@ class EntryRejected(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class LoadFailed(Event):
+    """A loader raised, be it for somebody who waits or in the background.
+
+    Attributes:
+        key: Of what it should have loaded, redacted.
+        error: Type of what it raised.
+    """
+
+    key: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class StaleServed(Event):
-    """An old value stood in because its loader failed.
+    """An old value stood in because its loader failed or was slow.
 
     Attributes:
         key: Whose value, redacted.
-        error: Type of what the loader raised.
+        error: Type of what the loader raised; "slow" where it is still at it.
     """
 
     key: str

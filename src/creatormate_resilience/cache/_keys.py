@@ -7,18 +7,22 @@ import hashlib
 import inspect
 import string
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeAlias
 
 from creatormate_resilience.exceptions import ConfigurationError
 
-__all__ = ("KeySpace", "KeyTemplate", "identity")
+__all__ = ("RESERVED", "KeySpace", "KeyTemplate", "Tags", "check_tags", "identity", "tag_identity")
 
 _LONGEST = 65_536
 _LONGEST_PLAIN = 200
-_HASH_MARK = "~"
+_LONGEST_TAG = 500
+_MOST_TAGS = 32
+Tags: TypeAlias = Iterable[str]
+RESERVED = "~"
+"""Begins the names that this library makes; a key that begins so is hashed."""
 
 
 def identity(key: str) -> str:
@@ -35,9 +39,41 @@ def identity(key: str) -> str:
         raise TypeError(f"key is {type(key).__name__}; accepted is a text of 1 to {_LONGEST} characters")
     if not 0 < len(key) <= _LONGEST:
         raise ValueError(f"key has {len(key)} characters; accepted are 1 to {_LONGEST}")
-    if len(key) <= _LONGEST_PLAIN and key.isprintable() and key[0] != _HASH_MARK:
-        return key
-    return _HASH_MARK + hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    return key if _fits_plainly(key) else f"{RESERVED}{_digest(key)}"
+
+
+def tag_identity(tag: str) -> str:
+    """What a tag is called in the name of its mark."""
+    return tag if _fits_plainly(tag) else f"{RESERVED}{_digest(tag)}"
+
+
+def check_tags(tags: Iterable[str]) -> tuple[str, ...]:
+    """Tags as entries carry them: each once, in order.
+
+    Raises:
+        TypeError: They are no texts.
+        ValueError: One is empty or too long, or there are too many.
+    """
+    if isinstance(tags, str) or not isinstance(tags, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"tags is {tags!r:.200}; accepted are texts, in a list or tuple")
+    given = tuple(tags)
+    for tag in given:
+        if not isinstance(tag, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"tags has {tag!r:.200}; accepted are texts")
+        if not 0 < len(tag) <= _LONGEST_TAG or "\0" in tag:
+            raise ValueError(f"tags has {tag!r:.200}; accepted are 1 to {_LONGEST_TAG} characters, none of them zero")
+    if len(given) > _MOST_TAGS:
+        raise ValueError(f"tags has {len(given)}; accepted are at most {_MOST_TAGS}")
+    return tuple(sorted(set(given)))
+
+
+def _fits_plainly(name: str) -> bool:
+    """Whether a name may stand in Redis as it is."""
+    return len(name) <= _LONGEST_PLAIN and name.isprintable() and not name.startswith(RESERVED)
+
+
+def _digest(name: str) -> str:
+    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 class KeySpace:
@@ -64,6 +100,7 @@ class KeyTemplate:
     Args:
         template: Literals and `{parameter}` or `{parameter.attribute}` fields.
         fn: The function whose parameters they are.
+        constant: Whether it may do without fields although the function has parameters.
 
     Raises:
         ConfigurationError: A field is no parameter of the function, or two fields could not be told apart.
@@ -73,12 +110,12 @@ class KeyTemplate:
 
     __slots__ = ("_escapes", "_fields", "_signature", "template")
 
-    def __init__(self, template: str, fn: Callable[..., Any]) -> None:
+    def __init__(self, template: str, fn: Callable[..., Any], *, constant: bool = False) -> None:
         self.template = template
         self._signature = inspect.signature(fn)
         self._fields = [_Field(literal, *rest) for literal, *rest in _parsed(template)]
         needed = self._signature.parameters.keys() - {"self", "cls"}
-        if not template or (needed and not any(field.path for field in self._fields)):
+        if not template or (needed and not constant and not any(field.path for field in self._fields)):
             raise ConfigurationError(f"key template {template!r} names no parameter of {_name(fn)}")
         for field in self._fields:
             self._check(field, fn)

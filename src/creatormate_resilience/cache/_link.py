@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import ParamSpec, TypeVar
 
 from creatormate_resilience.breaker import CircuitBreaker, CircuitBreakerConfig
 from creatormate_resilience.cache._events import CacheStateChanged
 from creatormate_resilience.cache._statistics import CacheState
 from creatormate_resilience.clock import Clock
-from creatormate_resilience.events import Listener, notify
+from creatormate_resilience.events import Event
 from creatormate_resilience.exceptions import CacheUnavailableError, CircuitOpenError, ResilienceError
+from creatormate_resilience.latencies import Latencies
 from creatormate_resilience.log import get_logger
 from creatormate_resilience.policy import Policy
 from creatormate_resilience.redaction import redact_text
@@ -41,21 +42,27 @@ class Link:
     Args:
         name: Of the cache.
         breaker: Stands before Redis.
-        listeners: Told of `CacheStateChanged`.
         state: Where to begin: MEMORY_ONLY where there is no Redis.
+        clock: Where durations come from.
+        tell: Is told of `CacheStateChanged`.
 
     Attributes:
         state: As the last call found it.
+        latencies: How long calls took that Redis answered.
         errors: Calls that Redis did not answer, or refused.
         last_error: The last of them, redacted.
     """
 
-    __slots__ = ("_breaker", "_listeners", "_name", "errors", "last_error", "state")
+    __slots__ = ("_breaker", "_name", "_now", "_tell", "errors", "last_error", "latencies", "state")
 
-    def __init__(self, name: str, breaker: Policy, listeners: Iterable[Listener], state: CacheState) -> None:
+    def __init__(
+        self, name: str, breaker: Policy, state: CacheState, clock: Clock, tell: Callable[[Event], object]
+    ) -> None:
         self._name = name
         self._breaker = breaker
-        self._listeners = tuple(listeners)
+        self._now = clock.monotonic
+        self._tell = tell
+        self.latencies = Latencies()
         self.state = state
         self.errors = 0
         self.last_error: str | None = None
@@ -66,6 +73,7 @@ class Link:
         Raises:
             CacheUnavailableError: It did not answer, or the breaker let the call not through.
         """
+        began = self._now()
         try:
             answer = await self._breaker.acall(ask, *args, **kwargs)
         except ResilienceError as error:
@@ -74,6 +82,7 @@ class Link:
                 self.last_error = redact_text(str(error), 300)
             self._enter(CacheState.DEGRADED)
             raise CacheUnavailableError(str(error), retry_after=error.retry_after) from error
+        self.latencies.add(self._now() - began)
         self._enter(CacheState.CONNECTED)
         return answer
 
@@ -84,4 +93,4 @@ class Link:
         reason = self.last_error if state is CacheState.DEGRADED else None
         tell = _log.info if state is CacheState.CONNECTED else _log.warning
         tell("cache state changed", cache=self._name, state=str(state), reason=reason)
-        notify(self._listeners, CacheStateChanged(self._name, old, state, reason))
+        self._tell(CacheStateChanged(self._name, old, state, reason))

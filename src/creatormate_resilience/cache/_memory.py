@@ -1,22 +1,23 @@
-"""The first level: entries in this process, bounded in number and in bytes, the least recently used leaving first."""
+"""The first level: entries in this process, bounded in number and in bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from creatormate_resilience.cache._entry import Entry, Kind
+from creatormate_resilience.cache._entry import Entry, Freshness, Kind
 from creatormate_resilience.exceptions import MissingDependencyError
 
 _INSTALLED = find_spec("cachebox") is not None
 if TYPE_CHECKING or _INSTALLED:
     import cachebox
 
-__all__ = ("Memory",)
+__all__ = ("Eviction", "Memory")
 
+Eviction: TypeAlias = Literal["lfu", "lru"]
 _OVERHEAD = 256
-"""Bytes of an entry besides its key and body, about."""
+"""Bytes of an entry besides its key, tags and body, about."""
 
 
 class Memory:
@@ -25,31 +26,40 @@ class Memory:
     Args:
         max_items: Bound of entries; as many deletions are remembered beside them.
         max_bytes: Bound of bytes of keys and encoded values.
+        eviction: Which entry leaves first: the one used least often, or least recently.
 
     Raises:
         MissingDependencyError: `cachebox` is not installed.
+
+    Attributes:
+        entries: By key, for looking one up where every nanosecond counts.
     """
 
-    __slots__ = ("_deleted", "_entries", "evictions", "get", "oversized")
+    __slots__ = ("_deleted", "_max_items", "_puts", "entries", "evictions", "get", "oversized")
 
-    def __init__(self, max_items: int, max_bytes: int) -> None:
+    def __init__(self, max_items: int, max_bytes: int, eviction: Eviction) -> None:
         if not _INSTALLED:
             raise MissingDependencyError("cachebox", extra="cache", needed_by="the cache")
         share = max(1, max_bytes // max_items)
 
         def weight(key: str, entry: Entry) -> int:
             # No entry weighs less than its share of the bytes, so the one bound keeps the number of entries too.
-            return max(share, len(key) + len(entry.body) + _OVERHEAD)
+            return max(share, len(key) + sum(map(len, entry.tags)) + len(entry.body) + _OVERHEAD)
 
-        self._entries: cachebox.LRUCache[str, Entry] = cachebox.LRUCache(share * max_items, getsizeof=weight)
+        kept = cachebox.LFUCache if eviction == "lfu" else cachebox.LRUCache
+        self.entries: cachebox.LFUCache[str, Entry] | cachebox.LRUCache[str, Entry] = kept(
+            share * max_items, getsizeof=weight
+        )
         self._deleted: cachebox.LRUCache[str, Entry] = cachebox.LRUCache(max_items)
-        self.get: Callable[[str], Entry | None] = self._entries.get
+        self.get: Callable[[str], Entry | None] = self.entries.get
+        self._max_items = max_items
+        self._puts = 0
         self.evictions = 0
         self.oversized = 0
 
     def accepts(self, key: str, version: bytes, now: float) -> bool:
         """Whether nothing newer than this version is known of the key."""
-        return not (_newer(self._entries.peek, key, version, now) or _newer(self._deleted.peek, key, version, now))
+        return not (_newer(self.entries.peek, key, version, now) or _newer(self._deleted.peek, key, version, now))
 
     def put(self, key: str, entry: Entry, now: float) -> bool:
         """Take an entry, or the note of a deletion, unless something newer is known.
@@ -64,27 +74,40 @@ class Memory:
             self._deleted.insert(key, entry)
             return True
         self._deleted.pop(key, None)
-        before = len(self._entries) + (key not in self._entries)
+        self._puts += 1
+        if self._puts >= self._max_items:
+            self._bury_the_dead(now)
+        before = len(self.entries) + (key not in self.entries)
         try:
-            self._entries.insert(key, entry)
+            self.entries.insert(key, entry)
         except OverflowError:
             self.forget(key)
             self.oversized += 1
         else:
-            self.evictions += before - len(self._entries)
+            self.evictions += before - len(self.entries)
         return True
 
     def forget(self, key: str) -> None:
         """Drop what is held of a key, as if it had never been."""
-        self._entries.pop(key, None)
+        self.entries.pop(key, None)
+
+    def clear(self) -> None:
+        """Drop all entries. Deletions stay remembered."""
+        self.entries.clear()
 
     @property
     def bytes(self) -> int:
         """Bytes accounted for; small entries count with their share of the bound."""
-        return self._entries.current_size()
+        return self.entries.current_size()
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self.entries)
+
+    def _bury_the_dead(self, now: float) -> None:
+        # What was used often would else stay long after its life. As rare as filling memory once, it costs little.
+        self._puts = 0
+        for key in [key for key, entry in self.entries.items() if entry.freshness(now) is Freshness.DEAD]:
+            self.forget(key)
 
 
 def _newer(peek: Callable[[str], Entry | None], key: str, version: bytes, now: float) -> bool:

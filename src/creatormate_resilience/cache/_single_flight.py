@@ -22,56 +22,110 @@ class Flight(Generic[T]):
     """A load under way.
 
     Attributes:
+        key: Whose.
+        stamp: What its result may be compared with: a version of the moment it began.
+        task: It.
         superseded: The key was written or deleted since it began, so its result must not be stored.
+        meanwhile: What who does not want to wait may have instead.
     """
 
-    __slots__ = ("superseded", "task")
+    __slots__ = ("key", "meanwhile", "stamp", "superseded", "task")
 
     task: asyncio.Task[T]
 
-    def __init__(self) -> None:
+    def __init__(self, key: str, stamp: bytes) -> None:
+        self.key = key
+        self.stamp = stamp
         self.superseded = False
+        self.meanwhile: T | None = None
 
 
 class SingleFlight(Generic[T]):
     """The loads under way, by key. Each runs in a task and a context of its own, owned here and ended by `aclose`."""
 
-    __slots__ = ("_closed", "_flights", "_tasks")
+    __slots__ = ("_closed", "_flights", "_refreshes", "_tasks")
 
     def __init__(self) -> None:
         self._flights: dict[str, Flight[T]] = {}
+        self._refreshes: dict[str, Flight[T]] = {}
         self._tasks: set[asyncio.Task[T]] = set()
         self._closed = False
 
-    async def run(self, key: str, work: Callable[[Flight[T]], Awaitable[T]]) -> T:
-        """The result of the load of this key; begins one where none is under way.
-
-        Args:
-            key: Whose load.
-            work: The load; called only to begin one.
-
-        Returns:
-            What the load returned. What it raised is raised to everybody who waits.
+    def get(self, key: str) -> Flight[T] | None:
+        """The load under way that who asks for this key waits for.
 
         Raises:
-            ConfigurationError: A load asks for the key it is loading, and would wait for itself.
-            ShuttingDownError: The cache is being closed.
+            ConfigurationError: This is called by that very load, which would wait for itself.
         """
         if (id(self), key) in _loading.get(_NONE):
-            raise ConfigurationError(f"the loader of {key!r} asks the cache for the very key it is loading")
-        flight = self._flights.get(key) or self._begin(key, work)
+            raise ConfigurationError(f"the loader of {key!r:.200} asks the cache for the very key it is loading")
+        return self._flights.get(key)
+
+    def refresh(self, key: str) -> Flight[T] | None:
+        """The load under way in the background, for which nobody has to wait."""
+        return self._refreshes.get(key)
+
+    def begin(
+        self, key: str, stamp: bytes, work: Callable[[Flight[T]], Awaitable[T]], *, background: bool = False
+    ) -> Flight[T]:
+        """Begin a load.
+
+        Args:
+            key: Whose; there is none of this key under way.
+            stamp: See `Flight`.
+            work: The load.
+            background: Whether it is one for which nobody has to wait.
+
+        Raises:
+            ShuttingDownError: The cache is being closed.
+        """
+        if self._closed:
+            raise ShuttingDownError("the cache is closed")
+        flights, flight = self._refreshes if background else self._flights, Flight[T](key, stamp)
+
+        async def fly() -> T:
+            try:
+                return await work(flight)
+            finally:
+                if flights.get(key) is flight:
+                    del flights[key]
+
+        context = contextvars.Context()  # clean: a shared load must not end with the first caller's deadline
+        context.run(_loading.set, _loading.get(_NONE) | {(id(self), key)})
+        flight.task = asyncio.get_running_loop().create_task(fly(), context=context)
+        flights[key] = flight
+        self._tasks.add(flight.task)
+        flight.task.add_done_callback(self._landed)
+        return flight
+
+    async def join(self, flight: Flight[T], patience: float | None = None) -> T:
+        """The result of a load. What it raised is raised to everybody who waits.
+
+        Args:
+            flight: The load.
+            patience: Seconds after which `meanwhile` will do, where there is such a thing; None waits for the result.
+
+        Raises:
+            CacheError: The load was cancelled from inside.
+            ShuttingDownError: The cache was closed during the load.
+        """
+        if patience is not None:
+            await asyncio.wait((flight.task,), timeout=patience)
+            if not flight.task.done() and flight.meanwhile is not None:
+                return flight.meanwhile
         try:
             return await asyncio.shield(flight.task)
         except asyncio.CancelledError:
             if flight.task.cancelled() and not _being_cancelled():
-                raise self._cancelled(key) from None
+                raise self._cancelled(flight.key) from None
             raise
 
     def supersede(self, key: str) -> None:
-        """The key was written: who asks from now on begins a new load, and the one under way is not stored."""
-        flight = self._flights.pop(key, None)
-        if flight is not None:
-            flight.superseded = True
+        """The key was written: who asks from now on begins a new load, and those under way are not stored."""
+        for flights in (self._flights, self._refreshes):
+            flight = flights.pop(key, None)
+            if flight is not None:
+                flight.superseded = True
 
     async def aclose(self) -> None:
         """Cancel the loads and wait until they have ended."""
@@ -81,26 +135,6 @@ class SingleFlight(Generic[T]):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _begin(self, key: str, work: Callable[[Flight[T]], Awaitable[T]]) -> Flight[T]:
-        if self._closed:
-            raise ShuttingDownError("the cache is closed")
-        flight = Flight[T]()
-
-        async def fly() -> T:
-            try:
-                return await work(flight)
-            finally:
-                if self._flights.get(key) is flight:
-                    del self._flights[key]
-
-        context = contextvars.Context()  # clean: a shared load must not end with the first caller's deadline
-        context.run(_loading.set, _loading.get(_NONE) | {(id(self), key)})
-        flight.task = asyncio.get_running_loop().create_task(fly(), context=context)
-        self._flights[key] = flight
-        self._tasks.add(flight.task)
-        flight.task.add_done_callback(self._landed)
-        return flight
-
     def _landed(self, task: asyncio.Task[T]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
@@ -109,7 +143,7 @@ class SingleFlight(Generic[T]):
     def _cancelled(self, key: str) -> CacheError | ShuttingDownError:
         if self._closed:
             return ShuttingDownError("the cache was closed during the load")
-        return CacheError(f"the loader of {key!r} was cancelled from inside")
+        return CacheError(f"the loader of {key!r:.200} was cancelled from inside")
 
     def __len__(self) -> int:
         return len(self._tasks)

@@ -1,4 +1,4 @@
-"""The second level: entries in a Redis or Valkey server that many processes share.
+"""The second level: entries in a Redis or Valkey server, or a cluster of them, that many processes share.
 
 Each operation has one deadline for everything, the wait for a connection included, and is never repeated. Whatever goes
 wrong comes out as `CacheUnavailableError`. The decisions that must be atomic (is something newer there already?) are
@@ -7,96 +7,29 @@ taken in scripts beside the data.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
+import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from creatormate_resilience.cache._wire import MAGIC
+from creatormate_resilience.cache import _scripts as scripts
+from creatormate_resilience.cache._batching import Batcher
+from creatormate_resilience.cache._scripts import Call
 from creatormate_resilience.exceptions import CacheUnavailableError, ConfigurationError, MissingDependencyError
 from creatormate_resilience.redaction import redact_text
 from creatormate_resilience.redis_client import open_redis
 
 _INSTALLED = find_spec("redis") is not None
 if TYPE_CHECKING or _INSTALLED:
-    from redis.asyncio import Redis
-    from redis.exceptions import ResponseError
+    from redis.asyncio import Redis, RedisCluster
+    from redis.exceptions import NoScriptError, ResponseError
 
 __all__ = ("RedisClient", "RedisStore", "Reply", "Write")
 
-T = TypeVar("T")
-RedisClient: TypeAlias = "Redis"
-
-_PRELUDE = f"""
-local function header()
-  local raw = redis.pcall('GETRANGE', KEYS[1], 0, 40)
-  if type(raw) ~= 'string' or #raw < 41 or raw:sub(1, 2) ~= '{MAGIC.decode()}' then return nil end
-  return raw
-end
-local function precedes(a, b) -- bytewise; the operator < would follow the server's locale
-  for i = 1, 16 do
-    local x, y = a:byte(i), b:byte(i)
-    if x ~= y then return x < y end
-  end
-  return false
-end
-local function alive(raw)
-  if not raw or raw:byte(20) == 3 then return false end
-  local fresh_until = 0
-  for i = 21, 28 do fresh_until = fresh_until * 256 + raw:byte(i) end
-  local now = redis.call('TIME')
-  return fresh_until > now[1] * 1000 + math.floor(now[2] / 1000)
-end
-"""
-_WRITE = (
-    _PRELUDE
-    + """
-local old = header()
-local living = alive(old)
-if ARGV[4] == 'add' and living then return {3, old:sub(4, 19)} end
-if old then
-  local stored = old:sub(4, 19)
-  if not precedes(stored, ARGV[1]:sub(4, 19)) and precedes(stored, ARGV[3]) then return {0, stored} end
-end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return {living and 2 or 1, ''}
-"""
-)
-_ADD_NUMBER = (
-    _PRELUDE
-    + """
-local head, px, total = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local old = header()
-local version = head:sub(4, 19)
-if old and precedes(version, old:sub(4, 19)) and precedes(old:sub(4, 19), ARGV[4]) then version = old:sub(4, 19) end
-if alive(old) then
-  local raw = redis.call('GET', KEYS[1])
-  local at = 42 + raw:byte(41)
-  local number = raw:byte(20) == 2 and tonumber(raw:sub(at)) or nil
-  if not number then return {1, 0} end
-  total, px, head = total + number, redis.call('PTTL', KEYS[1]), raw:sub(1, at - 1)
-end
-if total > 9007199254740992 or total < -9007199254740992 then return {2, 0} end
-redis.call('SET', KEYS[1], head:sub(1, 3) .. version .. head:sub(20) .. string.format('%.0f', total), 'PX', px)
-return {0, total}
-"""
-)
-_TOUCH = (
-    _PRELUDE
-    + """
-local old = header()
-if not alive(old) then return 0 end
-local version = ARGV[1]
-if precedes(version, old:sub(4, 19)) then version = old:sub(4, 19) end
-redis.call('SETRANGE', KEYS[1], 3, version)
-redis.call('SETRANGE', KEYS[1], 20, ARGV[2])
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
-return 1
-"""
-)
+RedisClient: TypeAlias = "Redis | RedisCluster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +41,17 @@ class Write:
         data: The packed entry, a tombstone included.
         ttl: Seconds until Redis forgets it.
         ceiling: A stored version from this one on is no honest one and is overwritten.
-        only_if_absent: Write only where nothing fresh is stored.
+        mode: "add" writes only where nothing fresh is stored; "mark" lets a mark that is there live as long as this
+            one would, and else writes it.
+        floor: For "add" and numbers: what is stored with an older version counts as nothing.
     """
 
     key: str
     data: bytes
     ttl: float
     ceiling: bytes
-    only_if_absent: bool = False
+    mode: Literal["set", "add", "mark"] = "set"
+    floor: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +59,8 @@ class Reply:
     """What became of a write.
 
     Attributes:
-        outcome: "refused": something newer is stored. "exists": something fresh was there and only absence was wanted.
+        outcome: "refused": something newer is stored. "exists": something fresh was there and only absence was wanted,
+            or there was a mark.
         version: The version stored, where the write was not done.
         replaced: A fresh value was there before.
     """
@@ -136,15 +73,21 @@ class Reply:
 class RedisStore:
     """The cache's view of Redis: bytes in, bytes out.
 
+    What many tasks ask at the same time goes in few trips: reads as one MGET, writes as one pipeline. A lone call goes
+    directly. So a handful of connections serves any number of callers, and they never queue for one.
+
     Args:
-        url: Where it is; or
+        url: Where it is, as `open_redis` takes it; or
         client: An asyncio client that answers in bytes, kept open at the end.
-        timeout: Longest duration of one operation, in seconds.
+        timeout: Longest duration of one operation, in seconds, from the call to the answer.
         connect_timeout: Longest wait for a new connection, in seconds.
 
     Raises:
         ConfigurationError: The URL is malformed, or the client decodes its answers or is not an asyncio client.
         MissingDependencyError: `redis` is not installed.
+
+    Every operation raises `ConfigurationError` in a process that was forked after the first use: two processes on one
+    connection would read each other's answers. One that was not used before works in either.
     """
 
     def __init__(
@@ -157,11 +100,15 @@ class RedisStore:
         self._own = client is None
         self._client: Any = client  # any: the stubs give every command two return types
         if url is not None:
-            self._client = open_redis(url, timeout=timeout, connect_timeout=connect_timeout, needed_by="the cache")
+            # No timeout of its own: each trip has a deadline here, and there are few, so none waits for a connection.
+            self._client = open_redis(url, timeout=None, connect_timeout=connect_timeout, needed_by="the cache")
         elif not _answers_in_bytes(client):
             raise ConfigurationError("client: accepted is a redis.asyncio client made without decode_responses")
-        self._timeout = timeout
-        self._connect_timeout = connect_timeout
+        self._cluster = isinstance(self._client, RedisCluster)
+        self._reads: Batcher[str, Any] = Batcher(self._read, seconds=timeout)
+        self._calls: Batcher[Call, Any] = Batcher(self._run, seconds=timeout)
+        self._pings: Batcher[None, None] = Batcher(self._greet, seconds=max(timeout, connect_timeout), trips=1)
+        self._process: int | None = None
         self._offset = 0.0
         self._met = False
 
@@ -169,35 +116,22 @@ class RedisStore:
         """Seconds since the epoch by the server's clock, as far as it is known: what all processes share."""
         return time.time() + self._offset
 
+    # Entries ----------------------------------------------------------------------------------------------------------
     async def get(self, key: str) -> bytes | None:
-        """The bytes stored, or None. Something that is not a string comes out as bytes that are no entry."""
+        """The bytes stored, or None."""
         return (await self.get_many((key,)))[0]
 
     async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
-        """The bytes stored under each key, in this order."""
+        """The bytes stored under each key, in this order.
 
-        async def send() -> list[Any]:
-            if len(keys) == 1:
-                return [await _or_error(self._client.get(keys[0]))]
-            async with self._client.pipeline(transaction=False) as pipe:
-                for key in keys:
-                    pipe.get(key)
-                return list(await pipe.execute(raise_on_error=False))
-
-        return [_bytes(answer) for answer in await self._within(self._timeout, send)]
+        Something that is not a string comes out as bytes that are no entry where Redis says that it is there: to a GET
+        and in a cluster. MGET passes over it, so read together with others it is None.
+        """
+        return [None if data is None else bytes(data) for data in await self._ask(self._reads, keys)]
 
     async def write(self, writes: Sequence[Write]) -> list[Reply]:
         """Do each write unless something newer is stored; nothing spans two keys."""
-
-        async def send() -> list[Any]:
-            if len(writes) == 1:
-                return [await self._client.eval(*_write_command(writes[0]))]
-            async with self._client.pipeline(transaction=False) as pipe:
-                for write in writes:
-                    pipe.eval(*_write_command(write))
-                return list(await pipe.execute())
-
-        return [_reply(answer) for answer in await self._within(self._timeout, send)]
+        return [_reply(answer) for answer in await self._ask(self._calls, [_write_call(write) for write in writes])]
 
     async def add_number(self, write: Write, delta: int) -> int | Literal["no integer", "out of range"]:
         """Add to the integer stored, or begin with `delta`.
@@ -209,46 +143,126 @@ class RedisStore:
         Returns:
             The sum, or why there is none.
         """
-        status, total = await self._within(
-            self._timeout,
-            lambda: self._client.eval(_ADD_NUMBER, 1, write.key, write.data, _px(write.ttl), delta, write.ceiling),
-        )
+        arguments = (write.data, _px(write.ttl), delta, write.ceiling, write.floor)
+        status, total = await self._call(Call(scripts.ADD_NUMBER, write.key, arguments))
         return int(total) if status == 0 else "no integer" if status == 1 else "out of range"
 
     async def touch(self, key: str, version: bytes, moments: bytes, ttl: float) -> bool:
         """Give a fresh entry a new life; False where there is none."""
-        return bool(
-            await self._within(self._timeout, lambda: self._client.eval(_TOUCH, 1, key, version, moments, _px(ttl)))
-        )
+        return bool(await self._call(Call(scripts.TOUCH, key, (version, moments, _px(ttl)))))
 
+    # Locks ------------------------------------------------------------------------------------------------------------
+    async def acquire_lock(self, key: str, token: bytes, lease: float) -> bool:
+        """Take a lock. With the token that holds it already this renews it, so it may be repeated after an error.
+
+        Args:
+            key: The key in Redis; nothing else is stored under it.
+            token: Random bytes that nobody else has.
+            lease: Seconds until it is free again by itself.
+
+        Returns:
+            Whether it is this token's now.
+        """
+        return bool(await self._call(Call(scripts.ACQUIRE, key, (token, _px(lease)))))
+
+    async def renew_lock(self, key: str, token: bytes, lease: float) -> bool:
+        """Hold a lock for `lease` seconds from now on; False where it is not this token's any more."""
+        return bool(await self._call(Call(scripts.RENEW, key, (token, _px(lease)))))
+
+    async def release_lock(self, key: str, token: bytes) -> bool:
+        """Free a lock; False where it was not this token's any more."""
+        return bool(await self._call(Call(scripts.RELEASE, key, (token,))))
+
+    # Life -------------------------------------------------------------------------------------------------------------
     async def ping(self) -> float:
         """Seconds the server took to answer. Waits for a connection as long as `connect_timeout`."""
         started = time.monotonic()
-        await self._within(max(self._timeout, self._connect_timeout), self._meet)
+        await self._ask(self._pings, (None,))
         return time.monotonic() - started
 
     async def aclose(self) -> None:
-        """Close the client, unless it was given."""
+        """End what is under way and close the client, unless it was given. In a forked process nothing is closed."""
+        if self._process is not None and self._process != os.getpid():
+            return
+        for batcher in (self._reads, self._calls, self._pings):
+            await batcher.aclose()
         if self._own:
             await self._client.aclose()
 
-    async def _within(self, seconds: float, send: Callable[[], Awaitable[T]]) -> T:
-        try:
-            async with asyncio.timeout(seconds):
-                if not self._met and send != self._meet:
-                    await self._meet()
-                return await send()
-        except Exception as error:
-            # A dying connection makes redis-py raise nearly anything; all of it means that Redis did not do it.
-            self._met = False
-            reason = f"no answer within {seconds:g} s" if isinstance(error, TimeoutError) else _describe(error)
-            raise CacheUnavailableError(f"Redis: {reason}") from error
+    # Asking -----------------------------------------------------------------------------------------------------------
+    async def _call(self, call: Call) -> Any:
+        return (await self._ask(self._calls, (call,)))[0]
+
+    async def _ask(self, batcher: Batcher[Any, Any], items: Sequence[Any]) -> Sequence[Any]:
+        if self._process != os.getpid():
+            self._enter_process()
+        if not items:
+            return ()
+        answers = await batcher.ask(items)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise self._unavailable(answer, batcher.seconds) from answer
+        return answers
+
+    def _enter_process(self) -> None:
+        if self._process is not None:
+            raise ConfigurationError("this cache was used before the process was forked; make one in each process")
+        self._process = os.getpid()
+
+    def _unavailable(self, error: Exception, seconds: float) -> CacheUnavailableError:
+        self._met = False
+        if isinstance(error, TimeoutError):
+            return CacheUnavailableError(f"Redis: no answer within {seconds:g} s")
+        return CacheUnavailableError(f"Redis: {type(error).__name__}: {redact_text(str(error), 200)}")
+
+    # Trips ------------------------------------------------------------------------------------------------------------
+    async def _read(self, keys: Sequence[str]) -> Sequence[Any]:
+        if not self._met:
+            await self._meet()
+        if len(keys) > 1 and not self._cluster:
+            values: Sequence[Any] = await self._client.mget(keys)
+            return values
+        answers = await self._pipeline([("GET", key) for key in keys])
+        return [b"" if _is_wrong_type(answer) else answer for answer in answers]
+
+    async def _run(self, calls: Sequence[Call]) -> Sequence[Any]:
+        if not self._met:
+            await self._meet()
+        answers = await self._pipeline([("EVALSHA", call.script.sha, 1, call.key, *call.arguments) for call in calls])
+        unknown = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if unknown:  # what was not known was not done
+            texts = [("EVAL", calls[at].script.text, 1, calls[at].key, *calls[at].arguments) for at in unknown]
+            for index, answer in zip(unknown, await self._pipeline(texts), strict=True):
+                answers[index] = answer
+        return answers
+
+    async def _pipeline(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """The outcome of each command. Errors of the server stay as it said them: redis-py would add the arguments."""
+        if len(commands) == 1 and not self._cluster:  # there a lone command closes connections of others when it fails
+            return [await _or_error(self._client.execute_command(*commands[0]))]
+        async with self._client.pipeline(transaction=False) as pipe:
+            for command in commands:
+                pipe.execute_command(*command)
+            return list(await pipe.execute(raise_on_error=False))
+
+    async def _greet(self, pings: Sequence[None]) -> Sequence[None]:
+        await self._meet()
+        return pings
 
     async def _meet(self) -> None:
-        """Learn the server's clock, anew after each failure: it may be another server now."""
+        """Learn the server's clock, and who is in the cluster; anew after each failure: others may be in charge now."""
+        options: dict[str, Any] = {}
+        if self._cluster:
+            known = self._client.get_default_node() is not None
+            await self._client.initialize()
+            if known:
+                await self._client.nodes_manager.initialize()
+            options["target_nodes"] = self._client.get_default_node()
         before = time.time()
-        seconds, microseconds = await self._client.time()
-        self._offset = seconds + microseconds / 1e6 - (before + time.time()) / 2
+        seconds, microseconds = await self._client.time(**options)
+        after, server = time.time(), seconds + microseconds / 1e6
+        # Where both clocks may well be one, as on one host, a correction would only put processes at odds.
+        self._offset = 0.0 if before <= server <= after else server - (before + after) / 2
         self._met = True
 
 
@@ -265,17 +279,13 @@ async def _or_error(answer: Awaitable[Any]) -> Any:
         return error
 
 
-def _bytes(answer: Any) -> bytes | None:
-    if isinstance(answer, ResponseError) and str(answer).startswith("WRONGTYPE"):
-        return b""
-    if isinstance(answer, Exception):
-        raise CacheUnavailableError(f"Redis: {_describe(answer)}") from answer
-    return None if answer is None else bytes(answer)
+def _is_wrong_type(answer: Any) -> bool:
+    return isinstance(answer, ResponseError) and str(answer).startswith("WRONGTYPE")
 
 
-def _write_command(write: Write) -> tuple[Any, ...]:
-    mode = "add" if write.only_if_absent else "set"
-    return _WRITE, 1, write.key, write.data, _px(write.ttl), write.ceiling, mode
+def _write_call(write: Write) -> Call:
+    arguments = (write.data, _px(write.ttl), write.ceiling, write.mode, write.floor)
+    return Call(scripts.WRITE, write.key, arguments)
 
 
 def _reply(answer: tuple[int, bytes]) -> Reply:
@@ -285,7 +295,3 @@ def _reply(answer: tuple[int, bytes]) -> Reply:
 
 def _px(seconds: float) -> int:
     return max(1, round(seconds * 1000))
-
-
-def _describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {redact_text(str(error), 200)}"

@@ -1,0 +1,184 @@
+"""Locks that processes share through Redis: a lease that is renewed while its holder lives."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import ParamSpec, Self
+
+from creatormate_resilience.cache._keys import RESERVED, identity
+from creatormate_resilience.cache._parts import Parts
+from creatormate_resilience.exceptions import CacheUnavailableError, LockNotAcquiredError
+from creatormate_resilience.redaction import redact_text
+
+__all__ = ("FIRST_PAUSE", "CacheLock", "Lease", "Locks", "rest")
+
+P = ParamSpec("P")
+
+FIRST_PAUSE = 0.01
+_LONGEST_PAUSE = 0.2
+
+
+class _LocksHere:
+    """The locks of a cache without Redis: the same verbs, for one process. Only held ones are remembered."""
+
+    __slots__ = ("_held", "_parts")
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._held: dict[str, tuple[bytes, float]] = {}
+
+    async def acquire_lock(self, key: str, token: bytes, lease: float) -> bool:
+        holder, until = self._held.get(key, (token, 0.0))
+        if holder != token and self._parts.now() < until:
+            return False
+        self._held[key] = token, self._parts.now() + lease
+        return True
+
+    async def renew_lock(self, key: str, token: bytes, lease: float) -> bool:
+        return self._held.get(key, (b"", 0.0))[0] == token and await self.acquire_lock(key, token, lease)
+
+    async def release_lock(self, key: str, token: bytes) -> bool:
+        if self._held.get(key, (b"", 0.0))[0] != token:
+            return False
+        del self._held[key]
+        return True
+
+
+class Lease:
+    """A lock that may be taken and is renewed by a task until it is released. Made by `Locks`.
+
+    Attributes:
+        lost: Somebody else may hold the lock: it could not be renewed in time.
+    """
+
+    __slots__ = ("_key", "_locks", "_parts", "_renewing", "_seconds", "_token", "lost")
+
+    def __init__(self, parts: Parts, locks: _LocksHere, key: str, seconds: float) -> None:
+        self._parts = parts
+        self._locks = parts.store or locks
+        self._key = key
+        self._seconds = seconds
+        self._token = os.urandom(16)
+        self._renewing: asyncio.Task[None] | None = None
+        self.lost = False
+
+    async def acquire(self) -> bool:
+        """Take the lock where it is free.
+
+        Raises:
+            CacheUnavailableError: Redis did not answer.
+        """
+        mine = await self._ask(self._locks.acquire_lock, self._key, self._token, self._seconds)
+        if mine:
+            self._renewing = asyncio.create_task(self._renew())
+        return mine
+
+    async def wait(self, longest: float | None) -> bool:
+        """Take the lock when it gets free, or give up after `longest` seconds; None waits for ever."""
+        until = None if longest is None else self._parts.now() + longest
+        pause = FIRST_PAUSE
+        while not await self.acquire():
+            left = None if until is None else until - self._parts.now()
+            if left is not None and left <= 0:
+                return False
+            pause = await rest(pause, left)
+        return True
+
+    async def release(self) -> None:
+        """Give the lock back. Where Redis is away it ends with its lease."""
+        if self._renewing is None:
+            return
+        self._renewing.cancel()
+        await asyncio.gather(self._renewing, return_exceptions=True)
+        self._renewing = None
+        try:
+            held = await self._ask(self._locks.release_lock, self._key, self._token)
+        except CacheUnavailableError:
+            return
+        self.lost = self.lost or not held
+
+    async def _renew(self) -> None:
+        renewed_at = self._parts.now()
+        while not self.lost:
+            await asyncio.sleep(self._seconds / 3)
+            asked_at = self._parts.now()
+            try:
+                self.lost = not await self._ask(self._locks.renew_lock, self._key, self._token, self._seconds)
+                renewed_at = asked_at
+            except CacheUnavailableError:
+                self.lost = self._parts.now() - renewed_at >= self._seconds
+
+    async def _ask(self, verb: Callable[P, Awaitable[bool]], *args: P.args, **kwargs: P.kwargs) -> bool:
+        if self._parts.store is None:
+            return await verb(*args, **kwargs)
+        return await self._parts.link.reach(verb, *args, **kwargs)
+
+
+class CacheLock:
+    """A lock around a block: `async with cache.lock("report"):`. For one use."""
+
+    __slots__ = ("_lease", "_name", "_wait")
+
+    def __init__(self, name: str, lease: Lease, wait: float | None) -> None:
+        self._name = name
+        self._lease = lease
+        self._wait = wait
+
+    @property
+    def lost(self) -> bool:
+        """Whether somebody else may hold it by now. A block that lasts should look before it does what matters."""
+        return self._lease.lost
+
+    async def __aenter__(self) -> Self:
+        if not await self._lease.wait(self._wait):
+            raise LockNotAcquiredError(f"lock {redact_text(self._name, 200)!r} is held by somebody else")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        await self._lease.release()
+        if self._lease.lost and error is None:
+            raise LockNotAcquiredError(f"lock {redact_text(self._name, 200)!r} was lost before the block had ended")
+
+    def __repr__(self) -> str:
+        return f"<CacheLock {redact_text(self._name, 200)!r}{' lost' if self.lost else ''}>"
+
+
+class Locks:
+    """The locks of one cache.
+
+    Args:
+        parts: Of the cache.
+    """
+
+    __slots__ = ("_here", "_parts")
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._here = _LocksHere(parts)
+
+    def lock(self, name: str, lease: float, wait: float | None) -> CacheLock:
+        """A lock for who asks for one by name."""
+        return CacheLock(name, self._lease(f"{RESERVED}lock:{identity(name)}", lease), wait)
+
+    def of_load(self, key: str) -> Lease:
+        """The lock of a load, by the name of its key inside."""
+        return self._lease(f"{RESERVED}load:{key}", self._parts.config.lock_lease)
+
+    def _lease(self, name: str, seconds: float) -> Lease:
+        return Lease(self._parts, self._here, self._parts.keys.wire(name), seconds)
+
+
+async def rest(pause: float, longest: float | None = None) -> float:
+    """Sleep about `pause` seconds, `longest` at most; gives the next pause, which is longer.
+
+    Who waits for a lock asks again and again; a random share keeps many from asking at the same time.
+    """
+    seconds = pause * random.uniform(0.5, 1.0)  # noqa: S311 - guards nothing
+    await asyncio.sleep(seconds if longest is None else min(seconds, longest))
+    return min(pause * 2, _LONGEST_PAUSE)
