@@ -34,6 +34,16 @@ def test_frames_name_module_line_and_function_outermost_first(caught):
     assert told[-1].split(":")[1] == str(call.__code__.co_firstlineno + 3)
 
 
+def test_the_file_is_named_where_the_module_has_no_name(caught):
+    """Code that was put together at run time may have anything in its place; it is no package's."""
+    for name in (None, 5, "", "__main__"):
+        scope = {"__name__": name}
+        exec(compile("def made():\n    raise ValueError", "/srv/made.py", "exec"), scope)
+        exc = caught(scope["made"])
+        assert frames(exc)[-1] == "made.py:2:made"
+        assert frames(exc, without={"tests", "conftest"}) == ["made.py:2:made"]
+
+
 def test_the_last_twenty_frames_are_kept(caught):
     """The place of the error is among them."""
     exc = caught(lambda: call(300))

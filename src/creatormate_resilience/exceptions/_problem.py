@@ -148,6 +148,6 @@ def _text(value: object) -> str | None:
 
 def time_from(value: object, *, longest: float = sys.float_info.max) -> float | None:
     """Seconds within 0 and `longest`, or None where the value is no finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -math.inf < value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -math.inf < value < math.inf:
         return None
     return float(min(max(0, value), longest))  # clamped first: a large int does not fit into a float

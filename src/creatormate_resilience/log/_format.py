@@ -23,7 +23,9 @@ class JSONFormatter(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._encode = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
+        self._encode = json.JSONEncoder(
+            ensure_ascii=True, allow_nan=False, check_circular=False, separators=(",", ":")
+        ).encode  # a redacted value has no circles
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as JSON; what cannot be told is replaced by the reason."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 from collections.abc import MutableMapping
@@ -52,6 +53,11 @@ def request_ids() -> dict[str, str]:
     return ids
 
 
+@functools.cache
+def _logger_of(unit: str) -> logging.Logger:
+    return logging.getLogger(f"{_ROOT}.{unit}")  # takes a lock each time
+
+
 def is_heard(unit: str, level: int) -> bool:
     """Whether a line of a unit would be printed anywhere, for callers whose fields take time to put together.
 
@@ -59,15 +65,16 @@ def is_heard(unit: str, level: int) -> bool:
         unit: Name of the unit, as for `get_logger`.
         level: Of the line, a number of the standard library.
     """
-    logger = logging.getLogger(f"{_ROOT}.{unit}")
+    logger = _logger_of(unit)
     return logger.isEnabledFor(level) and _has_listener(logger)
 
 
 def _has_listener(logger: logging.Logger) -> bool:
     heard: logging.Logger | None = logger
     while heard is not None:
-        if any(not isinstance(handler, logging.NullHandler) for handler in heard.handlers):
-            return True
+        for handler in heard.handlers:
+            if not isinstance(handler, logging.NullHandler):
+                return True
         heard = heard.parent if heard.propagate else None
     return False
 
@@ -102,7 +109,7 @@ def write_line(unit: str, level: int, event: str, fields: dict[str, Any]) -> Non
         event: What happened.
         fields: Plain data without secrets; ids of the current request are put in front of them.
     """
-    logger = logging.getLogger(f"{_ROOT}.{unit}")
+    logger = _logger_of(unit)
     fields = {**request_ids(), **fields}
     extra = {"resilience": fields}
     logger.handle(logger.makeRecord(logger.name, level, "", 0, Line(event, fields), (), None, extra=extra))
@@ -147,7 +154,7 @@ def get_logger(unit: str) -> structlog.stdlib.BoundLogger:
     return cast(
         "structlog.stdlib.BoundLogger",
         structlog.wrap_logger(
-            logging.getLogger(f"{_ROOT}.{unit}"),
+            _logger_of(unit),
             processors=_PROCESSORS,
             wrapper_class=structlog.stdlib.BoundLogger,
             context_class=dict,

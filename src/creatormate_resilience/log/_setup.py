@@ -27,8 +27,10 @@ class _Handler(logging.StreamHandler[TextIO]):
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
+        if text.isascii():
+            return text
         encoding = getattr(self.stream, "encoding", None) or "utf-8"
-        return text if text.isascii() else text.encode(encoding, "backslashreplace").decode(encoding)
+        return text.encode(encoding, "backslashreplace").decode(encoding)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - the stdlib's name
         # The stdlib prints the record's text and arguments here, which may hold secrets.

@@ -39,12 +39,13 @@ def frames(exc: BaseException, *, without: Collection[str] = ()) -> list[str]:
     """
     called = list(_last(exc.__traceback__))
     if without:
-        called = [tb for tb in called if _package(tb.tb_frame) not in without] or called[-1:]
+        called = [tb for tb in called if _module(tb.tb_frame).partition(".")[0] not in without] or called[-1:]
     return [_frame(tb.tb_frame, tb.tb_lineno) for tb in called]
 
 
-def _package(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+def _module(frame: FrameType) -> str:
+    name = frame.f_globals.get("__name__")
+    return name if type(name) is str else ""
 
 
 def traceback_text(exc: BaseException) -> str:
@@ -133,7 +134,7 @@ def _last(tb: TracebackType | None) -> deque[TracebackType]:
 
 def _frame(frame: FrameType, number: int) -> str:
     code = frame.f_code
-    module = frame.f_globals.get("__name__")
-    if not isinstance(module, str) or module == "__main__":
+    module = _module(frame)
+    if module in {"", "__main__"}:
         module = code.co_filename.replace("\\", "/").rpartition("/")[2]
     return f"{module[:_LINE_LIMIT]}:{number}:{code.co_qualname[:_LINE_LIMIT]}"

@@ -45,18 +45,21 @@ _SCHEME = re.compile(
 _KEY_BLOCK = re.compile(r"(-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----)[^-]*+(?:-(?!----END )[^-]*+)*+")
 _END_OF_KEY_BLOCK = re.compile(r"(-----END [A-Z0-9 ]{0,40}PRIVATE KEY)")
 _IN_KEY_BLOCK = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\\\r\n"
-_URL = re.compile(r"(://)([^\s\"'<>]*+)", re.ASCII)
-_ENCODED_URL = re.compile(r"(%3[Aa]%2[Ff]%2[Ff])([^\s\"'<>&]*+)", re.ASCII)
+_URL = re.compile(r"(://)([^\s\"'<>]*@|)([^\s\"'<>]*+)", re.ASCII)
+_ENCODED_URL = re.compile(r"(%3[Aa]%2[Ff]%2[Ff])([^\s\"'<>&]*%40|)([^\s\"'<>&]*+)", re.ASCII)
 _LABEL = r"[^\x00-,./:-@\[-^`{-\x7f]++"
-_AT_DOMAIN = re.compile(
-    rf"(?:(?:@(?<=[\w.%+-]@)|%40(?<=[\w.%+-]%40))(?![0-9.]++(?![\w-])){_LABEL}\.{_LABEL}(?:\.{_LABEL})*+)++", re.ASCII
+_DOMAIN = rf"(?![0-9.]++(?![\w-])){_LABEL}\.{_LABEL}(?:\.{_LABEL})*+"
+_AT, _ENCODED_AT = r"@(?<=[\w.%+-]@)", r"%40(?<=[\w.%+-]%40)"
+_AT_DOMAINS, _ANY_AT_DOMAINS = (  # two, because what can begin with one character only is found far faster
+    re.compile(rf"{at}{_DOMAIN}(?:{at}{_DOMAIN})*+", re.ASCII) for at in (_AT, f"(?:{_AT}|{_ENCODED_AT})")
 )
 _LOCAL_PART = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.%+-"
 _CARD = re.compile(
-    r"([2-6][0-9]{3}(?<![0-9]....)(?<![0-9][.]....)"
+    r"([2-6](?<![0-9].)[0-9]{3}(?<![0-9][.]....)"
     r"(?:[ -]?[0-9]{4}[ -]?[0-9]{4}[ -]?[0-9]{1,7}+|[ -][0-9]{6}[ -][0-9]{4,5}+)(?![0-9])(?![.][0-9]))"
 )
-_UUID = re.compile(r"(?<![\w-])([0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})(?![\w-])", re.ASCII)
+_UUID = re.compile(r"-(?<=[0-9a-f]{8}-)(?<![\w-].{9})(?:[0-9a-f]{4}-){3}[0-9a-f]{12}(?![\w-])", re.ASCII)
+_BEFORE_DASH = 8  # digits of a UUID, which is sought at its first dash
 _INPUT = re.compile(r"(input_value=)(?!\[REDACTED\])[^\n]{0,512}?(?=, input_type=|\n|$)")
 _DOUBLED = bytes.maketrans(b"0123456789", b"0246813579")
 
@@ -78,14 +81,14 @@ def without_key_blocks(text: str) -> str:
 
 def without_logins(text: str) -> str:
     """User and password in URLs go up to the last @, because a password may hold one, and slashes too."""
-    if "://" in text and "@" in text:
+    if "@" in text and "://" in text:
         text = _without_logins(text, _URL, "@")
     return _without_logins(text, _ENCODED_URL, "%40") if "%40" in text else text
 
 
 def _without_logins(text: str, url: re.Pattern[str], at: str) -> str:
     parts = url.split(text)
-    parts[2::3] = [REDACTED + run[run.rfind(at) :] if at in run else run for run in parts[2::3]]
+    parts[2::4] = [login and REDACTED + at for login in parts[2::4]]
     return "".join(parts)
 
 
@@ -102,7 +105,7 @@ def without_credentials(text: str) -> str:
 
 def without_emails(text: str) -> str:
     """E-mail addresses go whole; an @ that nothing stands before stays."""
-    *before, rest = _AT_DOMAIN.split(text)
+    *before, rest = (_ANY_AT_DOMAINS if "%40" in text else _AT_DOMAINS).split(text)
     return REDACTED.join([*[piece.rstrip(_LOCAL_PART) for piece in before], rest]) if before else text
 
 
@@ -110,9 +113,13 @@ def without_cards(text: str) -> str:
     """Card numbers go, in one piece or in their usual groups; the digits of a UUID stay, for ids are looked for."""
     if _CARD.search(text) is None:
         return text
-    parts = _UUID.split(text)
-    parts[::2] = map(_without_cards, parts[::2])
-    return "".join(parts)
+    parts: list[str] = []
+    done = 0
+    for uuid in _UUID.finditer(text):
+        start = uuid.start() - _BEFORE_DASH
+        parts += _without_cards(text[done:start]), text[start : uuid.end()]
+        done = uuid.end()
+    return "".join((*parts, _without_cards(text[done:])))
 
 
 def _without_cards(text: str) -> str:

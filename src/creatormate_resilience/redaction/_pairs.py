@@ -20,13 +20,13 @@ _WHOLE_WORDS = ("|pin", "ot|p", "p|w", "c|vv", "c|vc", "si|g", "j|wt", "a|uth", 
 _ORDINARY = MappingProxyType({"cret": "(?!ar)", "ken": "(?!i[sz])", "ion": "(?!s)"})  # secretary, tokenizer, sessions
 _NEAR = r"(?=[A-Za-z0-9_.-]{0,24}+[\]\\\"']{0,9}+\s{0,4}+[=:%\"'])"  # else not worth a closer look
 _COUNT = (
-    r"(s(?<=[Kk][Ee][Nn]s)(?![A-Za-z0-9_.-])|[_-]?+(?:[Cc]ount|[Ll]imit|[Ll]ength|[Ss]ize|[Tt]imeout|[Tt][Tt][Ll]|[Uu]sage|[Uu]sed|[Aa]ge)"
-    r"(?![a-z]))?+"
+    r"(?:(?=[A-Za-z_-])(s(?<=[Kk][Ee][Nn]s)(?![A-Za-z0-9_.-])|[_-]?+"
+    r"(?:[Aa]ge|[Cc]ount|[Ll](?:imit|ength)|[Ss]ize|[Tt](?:imeout|[Tt][Ll])|[Uu]s(?:age|ed))(?![a-z])))?+"
 )
 _TAIL = r"[A-Za-z0-9_.-]{0,24}+(?:\]|%5[Dd])?+"
 _CLOSE = r"(?:\\{0,8}+[\"'])?+"
-_BY = r"(?:(?<=[Oo][Rr][Dd])|(?<=[Bb][Yy]))\s{1,8}+(?=[\"'])"  # SQL: PASSWORD 'x', IDENTIFIED BY 'x'
-_SEPARATOR = rf"(?:\s{{0,4}}+(?:(=>?+|%3[Dd])|:(?!//|(?<=[0-9]:)[0-9])=?+|%3A)\s{{0,4}}+|{_BY})"
+_BY = r"\s(?:(?<=[Oo][Rr][Dd]\s)|(?<=[Bb][Yy]\s))\s{0,7}+(?=[\"'])"  # SQL: PASSWORD 'x', IDENTIFIED BY 'x'
+_SEPARATOR = rf"(?:\s{{0,4}}+(?::(?!//|[0-9](?<=[0-9]:.))=?+|(=>?+|%3[Dd])|%3A)\s{{0,4}}+|{_BY})"
 _IDENTIFIED = (
     r"[Ii][Ee][Dd](?<=[Ii][Dd][Ee][Nn][Tt][Ii]....)(?:\s{1,4}+[Ww][Ii][Tt][Hh]\s{1,4}+[\w\"'`]{1,40}+)?+\s{1,4}+[Bb][Yy]"
     r"(?:\s{1,4}+[Pp][Aa][Ss][Ss][Ww][Oo][Rr][Dd])?+"
@@ -81,7 +81,7 @@ def _tried(words: Iterable[str], guard: str = "") -> Iterator[tuple[str, str]]:
     ends: dict[str, list[str]] = {}
     for word in words:
         before, after = word.split("|")
-        ends.setdefault(after, []).append(_letters(before + after))
+        ends.setdefault(after, []).append(_letters(before) + "." * _width(after))  # the rest is matched already
     for after, whole in ends.items():
         behind: list[str] = []
         for width in sorted(set(map(_width, whole))):

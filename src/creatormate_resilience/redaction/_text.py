@@ -26,7 +26,7 @@ _CARD_LIKE = r"[0-9]{3}(?:[ -]?[0-9]{4}[ -]?[0-9]{4}|[ -][0-9]{6}[ -])"
 _SIGNS = (
     r"_(?<=pm_|hf_|at_)",
     *(f"{digit}{_CARD_LIKE}" for digit in "23456"),
-    r":(?!//|(?<=[0-9]:)[0-9])",
+    r":(?!//|[0-9](?<=[0-9]:.))",
     r"g(?:h[opsru]_|ithub_pat_|lpat-)",
     r"k[-_](?<=[spr]k.)",
     r"b(?:[Ee][Aa][Rr][Ee][Rr]|[Aa][Ss][Ii][Cc])[ \t]",
@@ -60,7 +60,7 @@ class TextRules:
 
     def without_secrets(self, text: str) -> str:
         """One pass over all rules; a second one may find more where two secrets met."""
-        if not self.patterns and ("://" not in text or "@" not in text) and _SUSPECT_BUT_AT.search(text) is None:
+        if "@" in text and "://" not in text and not self.patterns and _SUSPECT_BUT_AT.search(text) is None:
             return without_emails(text) if self.emails else text
         text = without_logins(without_tokens(without_cards(without_key_blocks(text))))
         if _ANNOUNCES.search(text):
@@ -113,14 +113,22 @@ class Reader:
         Args:
             text: Any text; lone surrogates become question marks.
         """
+        if len(text) <= self.limit and text.isascii() and self.suspect(text) is None:
+            return text
+        return self.read_closely(text)
+
+    def read_closely(self, text: str) -> str:
+        """The same for a text that is known to be long, not in ASCII, or suspect."""
+        if text == REDACTED:
+            return text
         body = text.removesuffix(TRUNCATED)  # cut before: it stays as it is, with one mark
         cut = len(body) != len(text)
-        if len(body) > self.limit and text != REDACTED:
+        if len(body) > self.limit:
             body, cut = _window(body, self.limit), True
         if not body.isascii():
             body = body.encode("utf-8", "replace").decode("utf-8")
-        if text == REDACTED or (not cut and self.suspect(body) is None):
-            return body
+            if not cut and self.suspect(body) is None:
+                return body
         return self._settled(body, cut)
 
     def _settled(self, text: str, cut: bool) -> str:
@@ -133,7 +141,7 @@ class Reader:
             once = len(text) > _LONG and not cut and changed.count(REDACTED) > _MANY
             if len(changed) > self.limit:
                 changed, cut = _head(changed, self.limit), True
-            if changed == text or once:
+            if changed == text or once or self.suspect(changed) is None:
                 return changed + TRUNCATED if cut else changed
             text = changed
         return TRUNCATED

@@ -29,9 +29,10 @@ _LISTS = frozenset({list, tuple, set, frozenset})
 _PAIRS = frozenset({list, tuple})
 _MAPPINGS = (dict, Mapping)
 _SEQUENCES = (list, tuple, Set)
-_SMALL = 10**12  # shorter than any card number
+_LOW, _HIGH = -(10**12), 10**12  # what lies between is shorter than any card number
 _TOLD_AS_TEXT = (datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID)
 _NUMBERS = (int, float)
+_TEXTS = (str, bytes)
 _kind_of: Callable[[object], type] = type
 _HARMLESS = KeyVerdict.HARMLESS
 _COUNT = KeyVerdict.COUNT
@@ -48,16 +49,11 @@ class Walk:
         nodes: Values visited at most.
     """
 
-    __slots__ = (
-        "_ancestors", "_calm", "_depth", "_items", "_longest", "_names", "_nodes_left", "_secrets", "_suspect", "_text",
-    )  # fmt: skip
+    __slots__ = ("_ancestors", "_depth", "_items", "_names", "_nodes_left", "_reader", "_text")
 
     def __init__(self, reader: Reader, names: Names, depth: int, items: int, nodes: int) -> None:
+        self._reader = reader
         self._text = reader.read
-        self._suspect = reader.suspect
-        self._longest = reader.limit
-        self._calm = reader.calm
-        self._secrets = reader.rules is not None
         self._names = names
         self._depth = depth
         self._items = items
@@ -94,7 +90,8 @@ class Walk:
         ancestors.add(here)
         kind = _kind_of(value)
         result: dict[str, Any] = {}
-        names, suspect, longest, calm = self._names, self._suspect, self._longest, self._calm
+        names, reader = self._names, self._reader
+        suspect, longest, calm = reader.suspect, reader.limit, reader.calm
         try:
             entries: Iterable[tuple[Any, Any]] = value.items()
             more = False
@@ -111,8 +108,8 @@ class Walk:
                     is_clean = (len(item) <= calm and item.isalnum()) or (
                         len(item) <= longest and item.isascii() and suspect(item) is None
                     )
-                    result[name] = item if is_clean else self._text(item)
-                elif item is None or its_kind is bool or (its_kind is int and -_SMALL < item < _SMALL):
+                    result[name] = item if is_clean else reader.read_closely(item)
+                elif item is None or its_kind is bool or (its_kind is int and _LOW < item < _HIGH):
                     result[name] = item
                 else:
                     result[name] = self._mapping(item, depth + 1) if its_kind is dict else self._value(item, depth + 1)
@@ -143,8 +140,8 @@ class Walk:
                 items, more = self._taken(value, min(self._items, self._nodes_left))
             visit = self._value
             result = [visit(item, depth + 1) for item in items]
-            if len(result) == 2 and kind in _PAIRS and isinstance(value[0], str | bytes):  # a header, a form field
-                _, verdict = self._names[self._key(value[0])]
+            if len(result) == 2 and kind in _PAIRS and isinstance(value[0], _TEXTS):  # a header, a form field
+                _, verdict = self._names[result[0] if type(value[0]) is str else self._key(value[0])]
                 if verdict is not _HARMLESS:
                     result[1] = self._count(value[1]) if verdict is _COUNT else REDACTED
             return [*result, TRUNCATED] if more else result
@@ -181,11 +178,11 @@ class Walk:
         return self._type_name(type(value))
 
     def _whole(self, number: int) -> Any:
-        if -_SMALL < number < _SMALL:
+        if _LOW < number < _HIGH:
             return number
         if not -(2**63) <= number < 2**63:
             return self._text(f"[int of {number.bit_length()} bits]")
-        return REDACTED if self._secrets and is_card_number(abs(number)) else number
+        return REDACTED if self._reader.rules is not None and is_card_number(abs(number)) else number
 
     def _type_name(self, kind: type) -> str:
         name: str = type.__dict__["__name__"].__get__(kind)  # not a metaclass's own idea of it

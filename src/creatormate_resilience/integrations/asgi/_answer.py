@@ -44,6 +44,9 @@ class Changes(NamedTuple):
     headers: Mapping[str, str] | None = None
 
 
+_NO_CHANGES = Changes()
+
+
 class ProblemAnswer:
     """An RFC 9457 answer, ready to be sent; an ASGI application.
 
@@ -66,7 +69,7 @@ class ProblemAnswer:
     ) -> None:
         try:
             self.status, self.headers, self.body = _render(
-                error.for_outside(), config, changes or Changes(), accept_language
+                error.for_outside(), config, changes or _NO_CHANGES, accept_language
             )
         except Exception as bug:  # noqa: BLE001 - an application's own property may raise anything; an answer goes out
             self.status, self.headers, self.body = _render_instead(error, config)
@@ -98,7 +101,7 @@ def _render(
 def _render_instead(error: ResilienceError, config: ErrorHandlingConfig) -> tuple[int, Headers, bytes]:
     """What is sent for an error that cannot be told: a bug, under the id that the log knows."""
     try:
-        return _render(InternalError(error_id=error.error_id), replace(config, catalog=None), Changes(), None)
+        return _render(InternalError(error_id=error.error_id), replace(config, catalog=None), _NO_CHANGES, None)
     except Exception:  # noqa: BLE001 - it has not even an id
         return 500, [*_FIXED, _length(_LAST_RESORT)], _LAST_RESORT
 
@@ -120,7 +123,8 @@ def _encoded(document: dict[str, Any]) -> bytes:
     return body
 
 
-_encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+# What is encoded is plain data and has no circles.
+_encode = json.JSONEncoder(allow_nan=False, check_circular=False, separators=(",", ":")).encode
 
 
 def _json(value: object) -> bytes:

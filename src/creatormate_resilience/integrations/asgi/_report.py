@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -148,7 +147,8 @@ def _told_id(exc: BaseException, request: RequestContext | None) -> str | None:
 
 
 def _mark(exc: BaseException, request: RequestContext | None, error_id: str) -> None:
-    # One that takes no attributes is told again by each layer that sees it.
-    with suppress(Exception):
-        if request is not None:
+    if request is not None:
+        try:
             setattr(exc, _MARK, _Mark(request.request_id, error_id))
+        except Exception:  # noqa: BLE001 - one that takes no attributes is told again by each layer that sees it
+            return
