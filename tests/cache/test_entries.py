@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from creatormate_resilience.cache._entry import BY_BODY, Entry, Freshness, Kind
-from creatormate_resilience.cache._keys import KeySpace, KeyTemplate, identity
+from creatormate_resilience.cache._keys import KeySpace, identity
 from creatormate_resilience.cache._memory import Memory
+from creatormate_resilience.cache._template import KeyTemplate
 from creatormate_resilience.cache._version import VersionClock, seconds_of
 from creatormate_resilience.cache._wire import HEADER_SIZE, CorruptEntryError, pack, unpack
 from creatormate_resilience.exceptions import ConfigurationError

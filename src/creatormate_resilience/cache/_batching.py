@@ -68,9 +68,10 @@ class Batcher(Generic[T, R]):
         seconds: Longest wait of a caller from asking to answer, and longest duration of a trip.
         size: Most items in one trip; a caller with more goes with them alone.
         trips: Most trips at a time.
+        cuts_off: Whether a trip that takes longer is interrupted; False where it ends in time by itself.
     """
 
-    __slots__ = ("_deadlines", "_departure", "_most", "_send", "_size", "_tasks", "_trips", "_waiting")
+    __slots__ = ("_cuts_off", "_deadlines", "_departure", "_most", "_send", "_size", "_tasks", "_trips", "_waiting")
 
     def __init__(
         self,
@@ -79,8 +80,10 @@ class Batcher(Generic[T, R]):
         seconds: float,
         size: int = 100,
         trips: int = 4,
+        cuts_off: bool = True,
     ) -> None:
         self._send = send
+        self._cuts_off = cuts_off
         self._size = size
         self._most = trips
         self._trips = 0
@@ -124,14 +127,18 @@ class Batcher(Generic[T, R]):
             self._depart_soon()
 
     async def _travel(self, items: Sequence[T]) -> Sequence[R | Exception]:
+        try:
+            return await (self._cut_off(items) if self._cuts_off else self._send(items))
+        except Exception as error:  # noqa: BLE001 - it is handed to every caller, who looks at it
+            return [error] * len(items)
+
+    async def _cut_off(self, items: Sequence[T]) -> Sequence[R | Exception]:
         scope = asyncio.timeout(None)
         trip = _Trip(scope)
         self._deadlines.watch(trip)
         try:
             async with scope:
                 return await self._send(items)
-        except Exception as error:  # noqa: BLE001 - it is handed to every caller, who looks at it
-            return [error] * len(items)
         finally:
             trip.over = True
             self._deadlines.forget()

@@ -347,7 +347,8 @@ class DistributedCache:
         Raises:
             ConfigurationError: A template does not fit the function, or what is decorated is no function.
         """
-        keeper = Keeper(functools.partial(self._loading.load, ttl=check_ttl(ttl)), self.delete)
+        load = functools.partial(self._loading.load, ttl=check_ttl(ttl))
+        keeper = Keeper(self._parts.served, load, self.delete)
         return cached_decorator(key, check_tags(tags), self._parts.categories, category, keeper)
 
     # What it says of itself -------------------------------------------------------------------------------------------
@@ -376,6 +377,7 @@ class DistributedCache:
         self._home.leave()
         self._parts.memory.clear()
         await self._loading.flights.aclose()
+        await self._reader.aclose()
         if self._parts.store is not None:
             await self._parts.store.aclose()
 

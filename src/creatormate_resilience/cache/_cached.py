@@ -12,7 +12,8 @@ import anyio.to_thread
 
 from creatormate_resilience.cache._annotations import type_of_results
 from creatormate_resilience.cache._category import Categories
-from creatormate_resilience.cache._keys import KeyTemplate
+from creatormate_resilience.cache._entry import Entry
+from creatormate_resilience.cache._template import KeyTemplate
 from creatormate_resilience.exceptions import ConfigurationError
 
 __all__ = ("BoundCachedFunction", "CachedDecorator", "CachedFunction", "Keeper", "cached_decorator")
@@ -37,10 +38,12 @@ class Keeper:
     """The verbs of the cache that a decorated function uses.
 
     Attributes:
+        served: Takes a key; the entry that memory may hand out as it is, counted, or None.
         load: Takes a key, a loader, a category, tags, and `renew=True` for a load in any case.
         delete: Takes a key.
     """
 
+    served: Callable[[str], Entry | None]
     load: Callable[..., Awaitable[Any]]
     delete: Callable[[str], Awaitable[bool]]
 
@@ -66,8 +69,11 @@ class CachedFunction(Generic[P, T]):
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """The kept result for these arguments, or a new one."""
+        key = self._template.key(*args, **kwargs)
+        if (entry := self._keeper.served(key)) is not None:
+            return cast("T", entry.value)
         loader, tags = functools.partial(self._fn, *args, **kwargs), self.tags(*args, **kwargs)
-        return cast("T", await self._keeper.load(self.key(*args, **kwargs), loader, self._category, tags))
+        return cast("T", await self._keeper.load(key, loader, self._category, tags))
 
     async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call the function now and keep the new result."""

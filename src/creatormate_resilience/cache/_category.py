@@ -14,7 +14,7 @@ from creatormate_resilience.cache._statistics import Counters
 from creatormate_resilience.exceptions import ConfigurationError
 from creatormate_resilience.options import check_share
 
-__all__ = ("DEFAULT_CATEGORIES", "CacheCategory", "Categories", "base_of", "check_seconds", "check_ttl")
+__all__ = ("DEFAULT_CATEGORIES", "CacheCategory", "Categories", "Known", "base_of", "check_seconds", "check_ttl")
 
 _LONGEST = 10 * 366 * 86_400.0
 _LONGEST_NAME = 200
@@ -131,10 +131,16 @@ def base_of(category: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class Known:
+    """A category, how its values are encoded, and what is counted of them."""
+
     category: CacheCategory
     codec: ValueCodec
     counters: Counters
+
+    def shared(self, value: Any) -> Any:
+        """The value if all readers may have it, else `BY_BODY`."""
+        return self.codec.shared(value, isolate=self.category.isolation == "copy")
 
 
 class Categories:
@@ -192,32 +198,29 @@ class Categories:
         """
         part = f"{name}{_PART_OF}{hashlib.blake2b(label.encode(), digest_size=8).hexdigest()}"
         whole = self._known.get(name, self._default)
-        self._known[part] = _Known(whole.category, ValueCodec(of_type, name=name or label), whole.counters)
+        self._known[part] = Known(whole.category, ValueCodec(of_type, name=name or label), whole.counters)
         return part
 
-    def category(self, name: str) -> CacheCategory:
-        """How to keep values of this category; the default for an empty or unknown name."""
-        return self._of(name).category
+    def of(self, name: str) -> Known:
+        """All about a category; the default for an empty or unknown name."""
+        return self._known.get(name) or self._known.get(base_of(name), self._default)
 
-    def codec(self, name: str) -> ValueCodec:
-        """How to encode them."""
-        return self._of(name).codec
+    def category(self, name: str) -> CacheCategory:
+        """How to keep values of this category."""
+        return self.of(name).category
 
     def counters(self, name: str) -> Counters:
         """What is counted of them."""
-        return self._of(name).counters
+        return self.of(name).counters
 
     def counted(self) -> dict[str, Counters]:
         """The counts of each category by name."""
         known = {name: known.counters for name, known in self._known.items() if _PART_OF not in name}
         return {"": self._default.counters, **known}
 
-    def _of(self, name: str) -> _Known:
-        return self._known.get(name) or self._known.get(base_of(name), self._default)
-
-    def _make(self, name: str, category: CacheCategory) -> _Known:
+    def _make(self, name: str, category: CacheCategory) -> Known:
         types = self._types if category.type is None else ()
-        return _Known(category, ValueCodec(category.type, name=name, known_types=types), Counters())
+        return Known(category, ValueCodec(category.type, name=name, known_types=types), Counters())
 
 
 def _name_fits(name: object) -> bool:

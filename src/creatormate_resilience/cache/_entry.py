@@ -90,6 +90,11 @@ class Entry:
     refresh_at: float = math.inf
     rest_until: float = -math.inf
 
+    @property
+    def marked(self) -> tuple[str, tuple[str, ...]]:
+        """What can invalidate it: its category and its tags."""
+        return self.category, self.tags
+
     def freshness(self, now: float) -> Freshness:
         """What this entry may be used for at `now`."""
         if self.kind >= Kind.TOMBSTONE or now >= self.stale_until:

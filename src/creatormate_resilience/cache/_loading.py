@@ -15,7 +15,6 @@ from creatormate_resilience.cache._events import LoadFailed, StaleServed
 from creatormate_resilience.cache._keys import Tags, check_tags, identity
 from creatormate_resilience.cache._load import AnyLoader, Load, call_loader
 from creatormate_resilience.cache._lock import FIRST_PAUSE, Lease, Locks, rest
-from creatormate_resilience.cache._marks import marks_of
 from creatormate_resilience.cache._parts import Parts
 from creatormate_resilience.cache._reading import Found, Reader, count_hit
 from creatormate_resilience.cache._single_flight import Flight, SingleFlight
@@ -144,7 +143,7 @@ class Loading:
 
     # In the task of the load ------------------------------------------------------------------------------------------
     async def _fly(self, name: str, request: Request, flight: Flight[Found]) -> Found:
-        found = await self._reader.find(name, marks_of(request.category, request.tags))
+        found = await self._reader.find(name)
         if not request.renew and self._will_do(found):
             count_hit(found)
             return _for_all(found)

@@ -7,6 +7,8 @@ has none does not count: whatever a server may evict, what was invalidated does 
 
 from __future__ import annotations
 
+import functools
+import math
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,7 +33,8 @@ def tag_mark(tag: str) -> str:
     return _TAG + tag_identity(tag)
 
 
-def marks_of(category: str, tags: Iterable[str]) -> tuple[str, ...]:
+@functools.lru_cache(maxsize=1024)
+def marks_of(category: str, tags: tuple[str, ...]) -> tuple[str, ...]:
     """Names of the marks that can invalidate an entry."""
     return (EVERYTHING, category_mark(base_of(category)), *map(tag_mark, tags))
 
@@ -43,7 +46,7 @@ class _Known:
     asked_at: float
 
 
-_UNKNOWN = _Known(b"", 0.0)
+_UNKNOWN = _Known(b"", -math.inf)
 
 
 class Marks:
@@ -69,14 +72,21 @@ class Marks:
         self.in_use = False
         self.epoch = object()
 
-    def outdates(self, category: str, tags: Iterable[str], version: bytes) -> bool:
+    def outdates(self, category: str, tags: tuple[str, ...], version: bytes) -> bool:
         """Whether something of this version does not count: invalidated, or with a tag that has no mark."""
-        return self.invalidated(category, tags, version) or not all(self.knows(tag_mark(tag)) for tag in tags)
+        oldest = self.oldest_valid(category, tags)
+        return oldest is None or version < oldest
 
-    def invalidated(self, category: str, tags: Iterable[str], version: bytes) -> bool:
+    def oldest_valid(self, category: str, tags: tuple[str, ...]) -> bytes | None:
+        """The version from which on something counts; None where nothing does, because a tag has no mark."""
+        return self._newest(category, tags) if all(self.knows(tag_mark(tag)) for tag in tags) else None
+
+    def invalidated(self, category: str, tags: tuple[str, ...], version: bytes) -> bool:
         """Whether something of this version has been invalidated, as far as is known."""
-        known = (self._known.get(name, _UNKNOWN) for name in marks_of(category, tags))
-        return version < self._floor or any(version < mark.version for mark in known)
+        return version < self._newest(category, tags)
+
+    def _newest(self, category: str, tags: tuple[str, ...]) -> bytes:
+        return max(self._floor, *(self._known.get(name, _UNKNOWN).version for name in marks_of(category, tags)))
 
     def holds_for(self, entry: Entry) -> bool:
         """Whether an entry still counts; it is noted on the entry."""
@@ -93,8 +103,9 @@ class Marks:
 
     def due(self, names: Iterable[str], now: float) -> list[str]:
         """Which of these Redis should be asked for."""
-        asked = ((name, self._known.get(name)) for name in dict.fromkeys(names))
-        return [name for name, known in asked if known is None or now >= known.asked_at + self._lag]
+        known, asked_since = self._known, now - self._lag
+        due = [name for name in names if known.get(name, _UNKNOWN).asked_at <= asked_since]
+        return due if len(due) < 2 else list(dict.fromkeys(due))
 
     def learn(self, name: str, version: bytes | None, now: float) -> None:
         """Note what Redis has of a mark, or what was just written; None where it has none."""

@@ -35,7 +35,7 @@ class Memory:
         entries: By key, for looking one up where every nanosecond counts.
     """
 
-    __slots__ = ("_deleted", "_max_items", "_puts", "entries", "evictions", "get", "oversized")
+    __slots__ = ("_added", "_deleted", "_max_items", "_peek", "_puts", "entries", "get", "oversized")
 
     def __init__(self, max_items: int, max_bytes: int, eviction: Eviction) -> None:
         if not _INSTALLED:
@@ -52,14 +52,11 @@ class Memory:
         )
         self._deleted: cachebox.LRUCache[str, Entry] = cachebox.LRUCache(max_items)
         self.get: Callable[[str], Entry | None] = self.entries.get
+        self._peek: Callable[[str], Entry | None] = self.entries.peek
         self._max_items = max_items
         self._puts = 0
-        self.evictions = 0
+        self._added = 0  # and not taken out again
         self.oversized = 0
-
-    def accepts(self, key: str, version: bytes, now: float) -> bool:
-        """Whether nothing newer than this version is known of the key."""
-        return not (_newer(self.entries.peek, key, version, now) or _newer(self._deleted.peek, key, version, now))
 
     def put(self, key: str, entry: Entry, now: float) -> bool:
         """Take an entry, or the note of a deletion, unless something newer is known.
@@ -67,33 +64,39 @@ class Memory:
         Returns:
             False when something newer is known. An entry too large to hold counts as taken: it only is not kept.
         """
-        if not self.accepts(key, entry.version, now):
+        held = self._peek(key)
+        if _newer(held, entry.version, now) or (self._deleted and _newer(self._deleted.peek(key), entry.version, now)):
             return False
         if entry.kind is Kind.TOMBSTONE:
             self.forget(key)
             self._deleted.insert(key, entry)
             return True
-        self._deleted.pop(key, None)
+        if self._deleted:
+            self._deleted.pop(key, None)
         self._puts += 1
         if self._puts >= self._max_items:
             self._bury_the_dead(now)
-        before = len(self.entries) + (key not in self.entries)
         try:
             self.entries.insert(key, entry)
+            self._added += held is None
         except OverflowError:
             self.forget(key)
             self.oversized += 1
-        else:
-            self.evictions += before - len(self.entries)
         return True
 
     def forget(self, key: str) -> None:
         """Drop what is held of a key, as if it had never been."""
-        self.entries.pop(key, None)
+        self._added -= self.entries.pop(key, None) is not None
 
     def clear(self) -> None:
         """Drop all entries. Deletions stay remembered."""
+        self._added -= len(self.entries)
         self.entries.clear()
+
+    @property
+    def evictions(self) -> int:
+        """Entries that left for lack of room."""
+        return self._added - len(self.entries)
 
     @property
     def bytes(self) -> int:
@@ -110,6 +113,5 @@ class Memory:
             self.forget(key)
 
 
-def _newer(peek: Callable[[str], Entry | None], key: str, version: bytes, now: float) -> bool:
-    held = peek(key)
+def _newer(held: Entry | None, version: bytes, now: float) -> bool:
     return held is not None and held.version > version and now < held.stale_until

@@ -20,7 +20,7 @@ from creatormate_resilience.cache._marks import Marks
 from creatormate_resilience.cache._memory import Memory
 from creatormate_resilience.cache._statistics import CacheHealth, CacheState, CacheStatistics, Counters
 from creatormate_resilience.cache._version import VersionClock, seconds_of
-from creatormate_resilience.cache._wire import CorruptEntryError, Stored, unpack
+from creatormate_resilience.cache._wire import CorruptEntryError, unpack
 from creatormate_resilience.cache.redis import RedisClient, RedisStore
 from creatormate_resilience.clock import Clock
 from creatormate_resilience.events import Event, Listener, notify
@@ -82,6 +82,14 @@ class Parts:
         self.deletes = self.invalidations = self.rejected = 0
         self._listeners = listeners
 
+    def served(self, key: str) -> Entry | None:
+        """The entry whose value memory may hand out as it is, counted as a hit."""
+        entry = self.memory.get(key)
+        if entry is None or self.now() >= entry.serve_until or entry.epoch is not self.marks.epoch:
+            return None
+        entry.counters.memory_hits += 1
+        return entry
+
     def ahead(self) -> float:
         """Wall time minus monotonic time, in seconds."""
         return self.wall() - self.now()
@@ -133,12 +141,10 @@ class Parts:
         Raises:
             CacheSerializationError: The value cannot be stored faithfully.
         """
-        kept, codec = self.categories.category(category), self.categories.codec(category)
-        kind, body = codec.encode(value)
-        shared = codec.shared(value, isolate=kept.isolation == "copy")
-        counters = self.categories.counters(category)
-        decided = version or self.versions.next()
-        return Entry(decided, kind, category, body, shared, *self.life(kept, ttl), tags=tags, counters=counters)
+        known = self.categories.of(category)
+        kind, body = known.codec.encode(value)
+        decided, life = version or self.versions.next(), self.life(known.category, ttl)
+        return Entry(decided, kind, category, body, known.shared(value), *life, tags=tags, counters=known.counters)
 
     def tombstone(self) -> Entry:
         """The note of a deletion that happens now."""
@@ -162,8 +168,7 @@ class Parts:
 
     def keep(self, key: str, entry: Entry) -> bool:
         """Put a valid entry into memory, unless something newer is known; tells whether that is so."""
-        eager = self.categories.category(entry.category).eager_refresh
-        if eager and entry.cost:
+        if entry.cost and (eager := self.categories.category(entry.category).eager_refresh):
             entry.refresh_at = entry.fresh_until + entry.cost * eager * math.log(1.0 - random.random())  # noqa: S311
         entry.confirm(self.marks.epoch)
         return self.memory.put(key, entry, self.now())
@@ -172,13 +177,30 @@ class Parts:
     def opened(self, key: str, data: bytes) -> tuple[Entry, Any] | None:
         """The entry of these bytes from Redis, and its value; None where they are no entry that can be read."""
         try:
-            stored = unpack(data, self.config.compression)
-            value = self._decoded(stored)
+            stored = unpack(data, self.config.compression, self.versions.ceiling())
+            known = self.categories.of(stored.category)
+            value = None if stored.kind >= Kind.TOMBSTONE else known.codec.decode(stored.kind, stored.body)
         except CorruptEntryError as error:
             self.reject(key, error)
             return None
         self.versions.observe(stored.version)
-        return self._received(stored, value), value
+        now, ahead = self.now(), self.ahead()
+        fresh_until = stored.fresh_until - ahead
+        entry = Entry(
+            stored.version,
+            stored.kind,
+            stored.category,
+            stored.body,
+            known.shared(value),
+            min(now, seconds_of(stored.version) - ahead),
+            self._confirm_at(known.category, now, fresh_until),
+            fresh_until,
+            stored.stale_until - ahead,
+            stored.tags,
+            stored.cost,
+            known.counters,
+        )
+        return entry, value
 
     def value(self, entry: Entry) -> Any:
         """The value of an entry, made afresh.
@@ -186,39 +208,13 @@ class Parts:
         Raises:
             CorruptEntryError: It cannot be made of the bytes any more.
         """
-        return self.categories.codec(entry.category).decode(entry.kind, entry.body)
+        return self.categories.of(entry.category).codec.decode(entry.kind, entry.body)
 
     def reject(self, key: str, error: CorruptEntryError) -> None:
         """Note that an entry cannot be read."""
         self.rejected += 1
         self.memory.forget(key)
         self.tell(EntryRejected(self.config.name, self.shown(key), str(error)))
-
-    def _decoded(self, stored: Stored) -> Any:
-        if stored.version > self.versions.ceiling():
-            raise CorruptEntryError("a version from the future")
-        if stored.kind >= Kind.TOMBSTONE:
-            return None
-        return self.categories.codec(stored.category).decode(stored.kind, stored.body)
-
-    def _received(self, stored: Stored, value: Any) -> Entry:
-        now, ahead = self.now(), self.ahead()
-        category, codec = self.categories.category(stored.category), self.categories.codec(stored.category)
-        fresh_until = stored.fresh_until - ahead
-        return Entry(
-            stored.version,
-            stored.kind,
-            stored.category,
-            stored.body,
-            codec.shared(value, isolate=category.isolation == "copy"),
-            min(now, seconds_of(stored.version) - ahead),
-            self._confirm_at(category, now, fresh_until),
-            fresh_until,
-            stored.stale_until - ahead,
-            stored.tags,
-            stored.cost,
-            self.categories.counters(stored.category),
-        )
 
     def _note(self, kind: Kind, version: bytes, seconds: float) -> Entry:
         now = self.now()

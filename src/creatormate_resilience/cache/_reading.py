@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
-from creatormate_resilience.cache._entry import BY_BODY, Entry, Freshness
+from creatormate_resilience.cache._batching import Batcher
+from creatormate_resilience.cache._entry import BY_BODY, Entry, Freshness, Kind
 from creatormate_resilience.cache._marks import EVERYTHING, marks_of
 from creatormate_resilience.cache._parts import Parts
 from creatormate_resilience.cache._statistics import CacheSource, CacheState
 from creatormate_resilience.cache._wire import CorruptEntryError
-from creatormate_resilience.cache.redis import RedisStore
 from creatormate_resilience.exceptions import CacheUnavailableError
 
 __all__ = ("NOTHING", "Found", "Reader")
 
+Oldest: TypeAlias = Mapping[tuple[str, tuple[str, ...]], bytes | None]
+_AWAY = (CacheUnavailableError, TimeoutError, ConnectionAbortedError)
 
-@dataclass(frozen=True, slots=True)
-class Found:
+
+class Found(NamedTuple):
     """What is known of a key.
 
     Attributes:
@@ -44,10 +45,12 @@ class Reader:
         parts: Of the cache.
     """
 
-    __slots__ = ("_parts",)
+    __slots__ = ("_parts", "_trips")
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        # The store bounds its own trips; here only the wait for one is bounded.
+        self._trips: Batcher[str, Found] = Batcher(self._ask, seconds=parts.config.timeout, cuts_off=False)
 
     def hand_out(self, key: str, found: Found, default: Any, *, stale: bool = False) -> Any:
         """The value found, counted as a hit; else `default`, counted as a miss.
@@ -85,25 +88,32 @@ class Reader:
             return found.value
         return self._parts.value(found.entry) if found.entry.value is BY_BODY else found.entry.value
 
-    async def find(self, key: str, marks: Iterable[str] = ()) -> Found:
-        """What is known of a key: by memory while that may answer alone, else by Redis, else by memory after all.
+    async def find(self, key: str) -> Found:
+        """What is known of a key: by memory while that may answer alone, else by Redis, else by memory after all."""
+        found = self.find_here(key)
+        if self._parts.store is None or self._answers_alone(found):
+            return found
+        return self._outcome(key, (await self._trips.ask((key,)))[0])
 
-        Args:
-            key: Its name inside.
-            marks: Names of marks that will be wanted; they are read with it.
-        """
-        return (await self.find_many((key,), marks))[key]
-
-    async def find_many(self, keys: Iterable[str], marks: Iterable[str] = ()) -> dict[str, Found]:
+    async def find_many(self, keys: Iterable[str]) -> dict[str, Found]:
         """`find` for several keys, with one trip to Redis, or two where it has to be asked for marks too."""
         found = {key: self.find_here(key) for key in keys}
-        asked = {key: held.entry for key, held in found.items() if not self._answers_alone(held)}
+        asked = [key for key, held in found.items() if not self._answers_alone(held)]
         if self._parts.store is None or not asked:
             return found
-        try:
-            return found | await self._asked(self._parts.store, asked, marks)
-        except CacheUnavailableError:
-            return found | {key: self.find_here(key) for key in asked}
+        outcomes = await self._trips.ask(asked)
+        return found | {key: self._outcome(key, outcome) for key, outcome in zip(asked, outcomes, strict=True)}
+
+    async def aclose(self) -> None:
+        """End what is under way."""
+        await self._trips.aclose()
+
+    def _outcome(self, key: str, outcome: Found | Exception) -> Found:
+        if not isinstance(outcome, Exception):
+            return outcome
+        if isinstance(outcome, _AWAY):
+            return self.find_here(key)
+        raise outcome
 
     def find_here(self, key: str) -> Found:
         """What memory knows of a key, confirmed by Redis or not."""
@@ -120,21 +130,30 @@ class Reader:
     def _answers_alone(self, held: Found) -> bool:
         return held.entry is not None and held.entry.freshness(self._parts.now()) is Freshness.FRESH
 
-    async def _asked(self, store: RedisStore, asked: dict[str, Entry | None], marks: Iterable[str]) -> dict[str, Found]:
-        parts = self._parts
-        held = [entry for entry in asked.values() if entry is not None]
-        wanted = [EVERYTHING, *marks, *(name for entry in held for name in marks_of(entry.category, entry.tags))]
-        due = parts.marks.due(wanted, parts.now())
-        names = [*asked, *due]
-        answers = await parts.link.reach(store.get_many, [parts.keys.wire(name) for name in names])
-        self._learn(due, answers[len(asked) :])
-        told = {
-            key: None if data is None else parts.opened(key, data) for key, data in zip(asked, answers, strict=False)
-        }
-        await self.ask_for_marks(
-            name for entry in told.values() if entry is not None for name in marks_of(entry[0].category, entry[0].tags)
-        )
-        return {key: self._told(key, told[key], held) for key, held in asked.items()}
+    async def _ask(self, keys: Sequence[str]) -> list[Found]:
+        """One trip: what Redis says of these keys, for each who asks."""
+        parts, store = self._parts, self._parts.store
+        assert store is not None  # noqa: S101 - callers have looked
+        held = {key: parts.memory.get(key) for key in keys}
+        due = parts.marks.due((EVERYTHING,), parts.now())
+        answers = await parts.link.reach(store.get_many, [parts.keys.wire(name) for name in (*held, *due)])
+        if due:
+            self._learn(due, answers[len(held) :])
+        told = [None if data is None else parts.opened(key, data) for key, data in zip(held, answers, strict=False)]
+        carried = {opened[0].marked for opened in told if opened is not None}
+        await self._ask_for_marks_of(carried)
+        oldest = {marked: parts.marks.oldest_valid(*marked) for marked in carried}
+        found = [self._told(key, opened, held[key], oldest) for key, opened in zip(held, told, strict=True)]
+        if len(found) == len(keys):
+            return found
+        by_key = dict(zip(held, found, strict=True))
+        return [Found(by_key[key].entry, BY_BODY, by_key[key].stale, by_key[key].source) for key in keys]
+
+    async def _ask_for_marks_of(self, carried: Iterable[tuple[str, tuple[str, ...]]]) -> None:
+        for category, tags in carried:
+            if self._parts.marks.due(marks_of(category, tags), self._parts.now()):
+                await self.ask_for_marks(name for each in carried for name in marks_of(*each))
+                return
 
     async def ask_for_marks(self, names: Iterable[str]) -> None:
         """Learn from Redis what is not known well enough of these marks.
@@ -153,13 +172,13 @@ class Reader:
             opened = None if data is None else parts.opened(name, data)
             parts.marks.learn(name, None if opened is None else opened[0].version, parts.now())
 
-    def _told(self, key: str, told: tuple[Entry, Any] | None, held: Entry | None) -> Found:
+    def _told(self, key: str, told: tuple[Entry, Any] | None, held: Entry | None, oldest: Oldest) -> Found:
         """What is known of a key now that Redis has answered; `held` is what memory had when it was asked."""
         parts = self._parts
         newest = parts.memory.get(key)
         if newest is not None and newest is not held:
             return self.find_here(key)  # written while Redis was asked
-        if told is None or parts.marks.outdates(told[0].category, told[0].tags, told[0].version):
+        if told is None or _is_before(told[0], oldest):
             parts.memory.forget(key)
             return NOTHING
         entry, value = told
@@ -167,10 +186,16 @@ class Reader:
             entry.rest_until = held.rest_until
         if not parts.keep(key, entry):
             return self.find_here(key)  # this process wrote or deleted it later
-        freshness = entry.freshness(parts.now())
-        if freshness is Freshness.DEAD:
+        now = parts.now()
+        if entry.kind >= Kind.TOMBSTONE or now >= entry.stale_until:
             return NOTHING
-        return Found(entry, value, stale=freshness is Freshness.STALE, source="redis")
+        return Found(entry, value, now >= entry.fresh_until, "redis")
+
+
+def _is_before(entry: Entry, oldest: Oldest) -> bool:
+    """Whether an entry is older than the oldest valid one with its marks."""
+    valid_from = oldest[entry.marked]
+    return valid_from is None or entry.version < valid_from
 
 
 def count_hit(found: Found) -> None:

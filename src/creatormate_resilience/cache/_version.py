@@ -64,5 +64,6 @@ class VersionClock:
 
     def observe(self, version: bytes) -> None:
         """Note a version of another node, so that ours are greater from now on."""
-        if version <= self.ceiling():
-            self._last = max(self._last, int.from_bytes(version[:8], "big"))
+        stamp = int.from_bytes(version[:8], "big")
+        if stamp > self._last and version <= self.ceiling():
+            self._last = stamp

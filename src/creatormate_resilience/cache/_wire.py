@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from creatormate_resilience.cache._compression import Algorithm, Compression
 from creatormate_resilience.cache._corruption import CorruptEntryError
@@ -33,11 +34,17 @@ _MOMENTS = struct.Struct(">QQ")
 _EXTENSION = struct.Struct(">HI")
 HEADER_SIZE = _HEADER.size
 _COMPRESSIBLE = frozenset({Kind.VALUE, Kind.TYPED})
+_TAGS: Mapping[int, tuple[Kind, Algorithm]] = MappingProxyType({
+    kind | algorithm << 4: (kind, algorithm)
+    for kind in Kind
+    for algorithm in Algorithm
+    if algorithm is Algorithm.NONE or kind in _COMPRESSIBLE
+})  # fmt: skip
 _BY_DEFAULT: Final = Compression()
+_LATEST: Final = b"\xff" * VERSION_SIZE
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """What the bytes in Redis say.
 
     Attributes:
@@ -87,26 +94,30 @@ def pack_moments(fresh_until: float, stale_until: float) -> bytes:
     return _MOMENTS.pack(round(fresh_until * 1000), round(stale_until * 1000))
 
 
-def unpack(data: bytes, compression: Compression = _BY_DEFAULT) -> Stored:
+def unpack(data: bytes, compression: Compression = _BY_DEFAULT, ceiling: bytes = _LATEST) -> Stored:
     """Read the bytes of an entry.
 
     Args:
         data: What Redis has.
         compression: How far a body may be inflated.
+        ceiling: The greatest version that can be an honest one.
 
     Raises:
-        CorruptEntryError: They are not ours, damaged, of a format not known here, or too large.
+        CorruptEntryError: They are not ours, from the future, damaged, of a format not known here, or too large.
     """
     try:
         magic, form, version, tag, moments, checksum, length = _HEADER.unpack_from(data)
         _expect(magic == MAGIC and form in {PLAIN, EXTENDED}, "foreign bytes or an unknown format")
         category, rest = data[HEADER_SIZE : HEADER_SIZE + length], data[HEADER_SIZE + length :]
         _expect(tag == Kind.INTEGER or _checksum(category, rest) == checksum, "the checksum does not fit")
+        _expect(version <= ceiling, "a version from the future")
         tags, cost, body = _extended(rest) if form == EXTENDED else ((), 0.0, rest)
-        kind, algorithm = Kind(tag & 0x0F), Algorithm(tag >> 4)
-        _expect(algorithm is Algorithm.NONE or kind in _COMPRESSIBLE, "a compressed body that never is")
+        _expect(tag in _TAGS, "no known kind of entry")
+        kind, algorithm = _TAGS[tag]
         fresh_until, stale_until = _MOMENTS.unpack(moments)
-        name, body = category.decode(), compression.inflated(algorithm, body)
+        name = category.decode()
+        if algorithm is not Algorithm.NONE:
+            body = compression.inflated(algorithm, body)
         return Stored(version, kind, name, body, fresh_until / 1000, stale_until / 1000, tags, cost)
     except CorruptEntryError:
         raise
