@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar, Token
@@ -27,6 +27,8 @@ DEADLINE_HEADER = "X-Request-Timeout-Ms"
 """Carries the milliseconds left for a request to the service that answers it, where both ends opt in."""
 
 _LONGEST_HEADER = 12
+_LONGEST = 1e9
+_SHORTEST = -sys.float_info.max
 _deadline: ContextVar[Deadline | None] = ContextVar("creatormate_resilience_deadline", default=None)
 _SYSTEM_CLOCK = SystemClock()
 
@@ -71,8 +73,8 @@ class DeadlineScope:
         received: bool = False,
         struck: Callable[[], bool] | None = None,
     ) -> None:
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not -math.inf < seconds < math.inf:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ValueError(f"seconds is {seconds!r}; accepted are finite seconds")
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not _SHORTEST <= seconds <= _LONGEST:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"seconds is {seconds!r:.200}; accepted are finite seconds up to {_LONGEST:g}")
         self._seconds = seconds
         self._clock = clock
         self._received = received
@@ -100,7 +102,10 @@ class DeadlineScope:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
         if self._token is not None:
-            _deadline.reset(self._token)
+            try:
+                _deadline.reset(self._token)
+            except ValueError:  # left in another context, which never had this deadline: a fixture's, a dependency's
+                return
 
 
 def deadline_scope(
@@ -124,7 +129,7 @@ def deadline_scope(
         A context manager for one block; it gives the deadline in force inside.
 
     Raises:
-        ValueError: `seconds` is not a finite number.
+        ValueError: `seconds` is not a finite number, or more than 1e9.
     """
     return DeadlineScope(seconds, clock, received=received, struck=struck)
 
@@ -179,13 +184,13 @@ def receive_deadline(
         A context manager for one block. Without a value there is no new deadline in it.
 
     Raises:
-        ValueError: `limit` is no finite number above 0.
+        ValueError: `limit` is no finite number above 0, or more than 1e9.
         TypeError: `value` is no text.
     """
     if not isinstance(value, str | None):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"value is {value!r:.200}; accepted is the header's text, or None")
-    if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit < math.inf:  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ValueError(f"limit is {limit!r}; accepted are finite seconds above 0")
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit <= _LONGEST:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(f"limit is {limit!r:.200}; accepted are finite seconds above 0 to {_LONGEST:g}")
     if value is None or not 0 < len(value) <= _LONGEST_HEADER or not (value.isascii() and value.isdigit()):
         return nullcontext(_deadline.get())
     return deadline_scope(min(int(value) / 1000, limit), clock=clock, received=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import types
@@ -16,6 +17,7 @@ __all__ = (
     "check_decorated",
     "compose",
     "decorate",
+    "explain_miscall",
     "is_async",
     "refuse_awaitable",
     "refuse_awaitables",
@@ -23,6 +25,12 @@ __all__ = (
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+# All that these two make is one function each, around a generator function that is its `__wrapped__`.
+_MAKERS: tuple[Any, ...] = (contextlib.contextmanager, contextlib.asynccontextmanager)
+_MAKES_CONTEXTS = frozenset(make(iter).__code__ for make in _MAKERS)
+_LATER = (types.GeneratorType, types.AsyncGeneratorType, contextlib.ContextDecorator, contextlib.AsyncContextDecorator)
+"""What may be handed out before any work was done."""
 
 
 class Policy(Protocol):
@@ -108,16 +116,23 @@ def decorate(policy: Policy, fn: Callable[P, T]) -> Callable[P, T]:
 
 
 def check_decorated(policy: object, fn: object) -> None:
-    """See that what is decorated can be called and is no class.
+    """See that what is decorated can be called, is no class, and works when it is called.
 
     Raises:
         TypeError: It is something else. A class under a policy would be no class any more, and the making of its
             objects is seldom what fails.
+        ConfigurationError: It was made by `contextlib`: its body runs after the call has ended.
     """
     if isinstance(fn, type):
         raise TypeError(f"{policy!r} decorates functions; got the class {fn.__qualname__}")
+    if isinstance(fn, classmethod | property):
+        kind = type(cast("object", fn)).__name__
+        raise TypeError(f"{policy!r} decorates functions; got {kind}; swap the two, so that @{kind} stands above it")
     if not callable(fn):
+        _close(fn)
         raise TypeError(f"{policy!r} decorates functions; got {type(fn).__name__}")
+    if _makes_context(fn):
+        raise ConfigurationError(f"{policy!r} cannot protect {_name(fn)}: {_CONTEXT_ADVICE}")
 
 
 def _decorate_async(policy: Policy, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
@@ -138,7 +153,7 @@ def is_async(fn: Any) -> bool:
 
 
 def refuse_awaitables(result: object, fn: Callable[..., Any]) -> type:
-    """See that a sync call has returned no awaitable.
+    """See that a sync call has done its work: that it returned no awaitable, and no generator of its own.
 
     Args:
         result: What it returned.
@@ -149,17 +164,82 @@ def refuse_awaitables(result: object, fn: Callable[..., Any]) -> type:
 
     Raises:
         TypeError: It is an awaitable; a coroutine is closed.
+        ConfigurationError: The function is a generator function, or one made by `contextlib`, so that nothing has run.
     """
-    kind = type(result)
-    if kind is types.GeneratorType:  # it may be a coroutine of the old kind, and the next one not
-        kind = _NoType
     if inspect.isawaitable(result):
         refuse_awaitable(result, fn)
-    return kind
+    if isinstance(result, _LATER):
+        _refuse_later(cast("object", result), fn)
+        return _NoType  # the next one of this type may be another's
+    return type(result)
+
+
+def _refuse_later(result: object, fn: Callable[..., Any]) -> None:
+    inner: Any = fn
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    if _makes_context(inner):
+        raise ConfigurationError(f"{_name(fn)} was called under a policy: {_CONTEXT_ADVICE}")
+    around = (inner, getattr(inner, "__wrapped__", None))
+    if any(inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each) for each in around):
+        _close(result)
+        raise ConfigurationError(
+            f"{_name(fn)} was called under a policy: a generator's work begins after the call has ended; "
+            "decorate it with a breaker or a retry, or call what uses it up"
+        )
+
+
+def _makes_context(fn: object) -> bool:
+    while isinstance(fn, functools.partial):
+        fn = cast("object", fn.func)
+    return getattr(fn, "__code__", None) in _MAKES_CONTEXTS
+
+
+def explain_miscall(error: BaseException, fn: object) -> None:
+    """Say better what is wrong where an async call could not even be made; call this where the error was caught.
+
+    Args:
+        error: What calling and awaiting raised.
+        fn: What was called.
+
+    Raises:
+        TypeError: It is a coroutine, which is closed, or what it returned cannot be awaited. Else nothing is raised.
+    """
+    if type(error) is not TypeError:
+        return
+    trace = error.__traceback__
+    if trace is None or trace.tb_next is not None:  # raised further in
+        return
+    if inspect.iscoroutine(fn):
+        _close(fn)
+        raise TypeError(
+            f"acall was given the coroutine of {_name(fn)}; give it the function, and the arguments"
+        ) from None
+    if str(error).endswith(_NOT_AWAITABLE) and not is_async(fn):
+        raise TypeError(
+            f"{_name(fn)} returned nothing that can be awaited to acall; declare it `async def`, or use call"
+        ) from None
+
+
+def _close(value: object) -> None:
+    """So that nobody is warned of work that was never begun."""
+    if inspect.iscoroutine(value) or inspect.isgenerator(value):
+        value.close()
+
+
+def _name(fn: object) -> str:
+    return getattr(fn, "__qualname__", None) or repr(fn)
 
 
 class _NoType:
     """Nothing is of this type."""
+
+
+_NOT_AWAITABLE = ("in 'await' expression", "can't be awaited")  # CPython until 3.13, and since
+_CONTEXT_ADVICE = (
+    "a context manager's body runs after the call has ended; "
+    "protect the body with `with policy.guard():`, or what it calls"
+)
 
 
 def refuse_awaitable(result: object, fn: Callable[..., Any]) -> NoReturn:
@@ -170,5 +250,4 @@ def refuse_awaitable(result: object, fn: Callable[..., Any]) -> NoReturn:
     """
     if inspect.iscoroutine(result):
         result.close()
-    name = getattr(fn, "__qualname__", repr(fn))
-    raise TypeError(f"{name} returned an awaitable to a sync call; declare it `async def`, or use acall")
+    raise TypeError(f"{_name(fn)} returned an awaitable to a sync call; declare it `async def`, or use acall")

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from creatormate_resilience.exceptions import ConfigurationError, MissingDependencyError
 from creatormate_resilience.redaction import redact_url
+from creatormate_resilience.redis_client import SCHEMES
 
 __all__ = ("ServiceSettings", "Settings")
 
+_REDIS = tuple(f"{scheme}://" for scheme in SCHEMES)
 _INSTALLED = find_spec("pydantic") is not None and find_spec("pydantic_settings") is not None
 
 if TYPE_CHECKING or _INSTALLED:
@@ -58,7 +60,8 @@ if TYPE_CHECKING or _INSTALLED:
         """How a service is set up.
 
         Attributes:
-            redis_url: Of Redis or Valkey; None keeps the cache in memory.
+            redis_url: Of Redis or Valkey, of a cluster or of sentinels, see `redis_client.open_redis`; None keeps the
+                cache in memory.
             database_url: Of PostgreSQL or SQLite.
             enable_circuit_breakers: False lets all calls through; they are still counted.
             enable_distributed_cache: False keeps the cache in memory even where `redis_url` is set.
@@ -112,8 +115,8 @@ if TYPE_CHECKING or _INSTALLED:
         @field_validator("redis_url")
         @classmethod
         def _check_redis_url(cls, value: str | None) -> str | None:
-            if value is not None and not value.startswith(("redis://", "rediss://", "unix://")):
-                raise ValueError(f"{redact_url(value)!r} is no Redis URL; accepted is redis://host:port/db")
+            if value is not None and not value.startswith(_REDIS):
+                raise ValueError(f"{redact_url(value)!r} is no Redis URL; accepted are {', '.join(_REDIS)}")
             return value
 
         @field_validator("database_url")

@@ -47,7 +47,6 @@ ALLOWED_THIRD_PARTY = {
     "pydantic_settings": lambda path: path == "settings.py",
     "msgspec": lambda path: path == "cache/_codec/msgspec.py",
     "cachebox": lambda path: path == "cache/_memory.py",
-    "redis": lambda path: path in {"redis_client.py", "cache/redis.py", "breaker/redis.py"},
     "starlette": lambda path: path == "integrations/fastapi.py" or path.startswith("integrations/dashboard/"),
     "sentry_sdk": lambda path: path == "integrations/sentry.py",
     "hypothesis": lambda path: path.startswith("testing/"),

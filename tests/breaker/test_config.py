@@ -140,3 +140,36 @@ def test_parts_of_the_wrong_kind_are_refused_by_name(make, named):
     """When they are given, not at the first call that needs them."""
     with pytest.raises(ConfigurationError, match=rf"^{named}.*; accepted"):
         make()
+
+
+def test_a_breakers_configuration_stays_what_it_is():
+    """Half of it would else be the old one's."""
+    breaker = CircuitBreaker("x")
+    with pytest.raises(AttributeError):
+        breaker.config = CircuitBreakerConfig(failure_threshold=1)  # type: ignore[misc]
+    assert breaker.config == CircuitBreakerConfig()
+
+
+@pytest.mark.parametrize("seconds", [1e-320, 0.0009, 0])
+def test_a_window_too_short_to_be_cut_into_slices_is_refused(seconds):
+    """Where it is made."""
+    with pytest.raises(ConfigurationError, match=r"window seconds is .*; accepted are finite seconds from 0\.001"):
+        TimeWindow(seconds)
+
+
+@pytest.mark.parametrize(
+    "seconds", [10**400, float("inf"), float("nan"), 0, -1, True, "5"], ids=lambda each: str(each)[:5]
+)
+def test_a_time_to_be_open_that_is_none_is_refused(seconds):
+    """With the ordinary error, and the circuit stays as it was."""
+    breaker = CircuitBreaker("x")
+    with pytest.raises(ValueError, match=r"retry_after is .*; accepted are finite seconds above 0"):
+        breaker.trip(seconds)
+    assert breaker.state == "closed"
+
+
+@pytest.mark.parametrize("name", ["timeout", "slow_call_duration", "half_open_max_wait"])
+def test_times_beyond_all_sense_are_refused(name):
+    """A loop's timer could not be set so late."""
+    with pytest.raises(ConfigurationError, match=rf"{name} is .*; accepted are finite seconds above 0 to 1e\+09"):
+        CircuitBreakerConfig(**{name: 1e308})

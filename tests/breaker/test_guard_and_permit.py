@@ -7,6 +7,7 @@ import pytest
 
 from creatormate_resilience.breaker import BreakerState, CircuitBreaker, CircuitBreakerConfig
 from creatormate_resilience.exceptions import CircuitOpenError, OperationTimeoutError
+from creatormate_resilience.outcome import Outcome, OutcomeKind, classify
 from creatormate_resilience.testing import FakeClock
 
 pytestmark = pytest.mark.anyio
@@ -130,3 +131,89 @@ def test_how_long_a_probe_may_take(config, longest):
     with pytest.raises(CircuitOpenError):
         breaker.acquire()
     assert breaker.state is BreakerState.OPEN
+
+
+@pytest.mark.parametrize("outcome", [None, "timeout", 503, TimeoutError, False], ids=repr)
+def test_a_permit_fails_by_an_exception_only(outcome):
+    """Anything else is refused at the call, and the permit is still there to be settled."""
+    breaker = CircuitBreaker("x", ONE_FAILURE)
+    permit = breaker.acquire()
+    with pytest.raises(TypeError, match=r"exception is .*; accepted is an instance of an exception"):
+        permit.failure(outcome)
+    permit.failure(TimeoutError())
+    assert breaker.state is BreakerState.OPEN
+
+
+def test_a_probe_whose_permit_is_dropped_is_given_up_after_its_time():
+    """Nothing is counted for it; the next call after that time ends the recovery as failed."""
+    clock = FakeClock()
+    config = CircuitBreakerConfig(
+        recovery_timeout=10, recovery_jitter=0, half_open_max_calls=1, half_open_max_concurrent=1
+    )
+    breaker = CircuitBreaker("x", config, clock=clock)
+    breaker.trip()
+    clock.advance(10)
+    breaker.acquire()  # and nobody settles it
+    with pytest.raises(CircuitOpenError):
+        breaker.acquire()
+    clock.advance(10)
+    with pytest.raises(CircuitOpenError):
+        breaker.acquire()
+    assert breaker.state is BreakerState.OPEN
+    clock.advance(20)
+    breaker.acquire().success()
+    assert breaker.state is BreakerState.CLOSED
+    for _ in range(100):
+        breaker.acquire()  # in a closed circuit it costs nothing
+    assert breaker.statistics().window_calls == 0
+
+
+class Interrupt(BaseException):
+    """What stops a program."""
+
+
+@pytest.mark.parametrize("form", ["call", "guard", "permit"])
+def test_a_probe_that_is_interrupted_while_it_is_judged_gives_its_place_back(form):
+    """The interruption passes, and the next call is a probe."""
+    interruptions = [Interrupt()]
+
+    def judge(outcome: Outcome) -> OutcomeKind:
+        while interruptions:
+            raise interruptions.pop()
+        return classify(outcome)
+
+    config = CircuitBreakerConfig(half_open_max_calls=1, half_open_max_concurrent=1, classify=judge)
+    breaker = CircuitBreaker("x", config, clock=FakeClock())
+    breaker.trip(1e-9)
+    breaker.clock.sleep(1)
+    with pytest.raises(Interrupt):
+        if form == "call":
+            breaker.call(int)
+        elif form == "guard":
+            with breaker.guard():
+                pass
+        else:
+            breaker.acquire().success()
+    assert breaker.statistics().ignored == 1
+    assert breaker.call(int) == 0
+    assert breaker.state is BreakerState.CLOSED
+
+
+def test_a_probe_whose_error_interrupts_when_it_is_printed_gives_its_place_back():
+    """An exception may do anything in its text."""
+
+    class UnspeakableError(Exception):
+        def __str__(self) -> str:
+            raise KeyboardInterrupt
+
+    def fail() -> None:
+        raise UnspeakableError
+
+    config = CircuitBreakerConfig(half_open_max_calls=1, half_open_max_concurrent=1, record=(UnspeakableError,))
+    breaker = CircuitBreaker("x", config, clock=FakeClock())
+    breaker.trip(1e-9)
+    breaker.clock.sleep(1)
+    with pytest.raises(KeyboardInterrupt):
+        breaker.call(fail)
+    assert breaker.call(int) == 0
+    assert breaker.state is BreakerState.CLOSED

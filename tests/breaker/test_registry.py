@@ -169,3 +169,42 @@ def test_a_registry_is_read_while_it_grows():
         stop.set()
         for thread in threads:
             thread.join()
+
+
+@pytest.mark.parametrize("name", ["", None, 7, b"openai", ("openai",)], ids=repr)
+@pytest.mark.parametrize("key", [None, "eu"])
+def test_a_name_is_a_text(name, key):
+    """In each call that takes one; nothing is kept of the others."""
+    registry = CircuitBreakerRegistry()
+    with pytest.raises(ConfigurationError, match=r"name is .*; accepted is a text that is not empty"):
+        registry.get(name, key=key)
+    assert list(registry) == []
+    with pytest.raises(ConfigurationError, match=r"name is .*; accepted is a text that is not empty"):
+        registry.declare(name, THREE)
+
+
+@pytest.mark.parametrize("key", ["", 5, ("a",), b"eu", False], ids=repr)
+def test_a_key_is_a_text(key):
+    """Five and '5' would be two breakers of one name."""
+    registry = CircuitBreakerRegistry()
+    with pytest.raises(ConfigurationError, match=r"key is .*; accepted is a text that is not empty"):
+        registry.get("openai", key=key)
+    assert registry.statistics() == {}
+
+
+def test_no_two_breakers_look_the_same():
+    """A name has no bracket, so what stands before the first one is the name; a key has what it likes."""
+    registry = CircuitBreakerRegistry()
+    for name in ("a[b]", "a[", "[::1]"):
+        for wrong in (
+            lambda name=name: registry.get(name),
+            lambda name=name: registry.get(name, key="b"),
+            lambda name=name: registry.declare(name, THREE),
+            lambda name=name: CircuitBreakerRegistry({name: THREE}),
+        ):
+            with pytest.raises(ConfigurationError, match=r"name is .*; accepted is a text without '\['.*`key=`"):
+                wrong()
+    pairs = [("a", None), ("a", "b"), ("a", "b]["), ("a]", "b"), ("a", "]"), ("a", "[b]"), ("a]", None)]
+    names = [registry.get(name, key=key).name for name, key in pairs]
+    assert len(set(names)) == len(pairs) == len(registry.statistics())
+    assert registry.get("http", key="http://[::1]:8080").name == "http[http://[::1]:8080]"

@@ -6,6 +6,7 @@ import pytest
 from tests.clients.upstream import CUT, DISCONNECT, GARBAGE, STALL, Answer
 
 from creatormate_resilience.breaker import CircuitBreakerConfig
+from creatormate_resilience.clients._verdict import is_idempotent
 from creatormate_resilience.deadline import deadline_scope
 from creatormate_resilience.exceptions import CircuitOpenError, ExternalAPIUnavailableError
 from creatormate_resilience.policies import Retry, constant
@@ -102,6 +103,15 @@ async def test_what_is_idempotent_or_has_a_key_is_repeated_whole(make, upstream,
     first, second = upstream.requests
     assert (first.body, first.headers["idempotency-key"]) == (b"charge", "4711")
     assert second == first
+
+
+async def test_a_key_that_says_nothing_is_none(make, upstream, retry):
+    """No upstream could tell two charges apart by it. Most clients send no blank one, some middleware does."""
+    client = make(retry=retry)
+    upstream.answers(503)
+    assert (await client.send("POST", upstream.url, b"charge", {"Idempotency-Key": ""})).status == 503
+    assert len(upstream.requests) == 1
+    assert not is_idempotent("POST", {"idempotency-key": " "})
 
 
 async def test_a_body_that_cannot_be_sent_again_is_not(make, upstream, retry):

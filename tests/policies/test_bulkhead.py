@@ -363,7 +363,7 @@ async def test_nobody_waits_past_the_deadline():
     bulkhead = Bulkhead(1, max_queue=5)
     with bulkhead.guard(), deadline_scope(0.01):
         with pytest.raises(ConcurrencyLimitError, match="gave no place within the deadline"):
-            bulkhead.call(int)
+            await anyio.to_thread.run_sync(bulkhead.call, int)
         with pytest.raises(ConcurrencyLimitError, match="gave no place within the deadline"):
             await bulkhead.acall(anyio.sleep, 0)
     assert state(bulkhead) == (0, 0)
@@ -421,3 +421,16 @@ def test_a_wait_that_nobody_may_do_is_refused():
     """A longest wait says nothing where there is no queue."""
     with pytest.raises(ConfigurationError, match=r"max_wait is 1.0 and max_queue is 0"):
         Bulkhead(1, max_wait=1.0)
+
+
+def test_a_place_that_nobody_has_taken_is_not_given_back():
+    """It is an error, and there is not one place more than before."""
+    bulkhead = Bulkhead(1)
+    bulkhead.enter()
+    bulkhead.leave()
+    with pytest.raises(RuntimeError, match="is left more often than entered"):
+        bulkhead.leave()
+    assert state(bulkhead) == (0, 0)
+    bulkhead.enter()
+    with pytest.raises(ConcurrencyLimitError):
+        bulkhead.enter()

@@ -17,7 +17,8 @@ from creatormate_resilience.exceptions import (
     NotFoundError,
     RetriesExhaustedError,
 )
-from creatormate_resilience.policies import Fallback, FallbackStatistics, FallbackUsed
+from creatormate_resilience.policies import Fallback, FallbackStatistics, FallbackUsed, Pipeline, Retry, constant
+from creatormate_resilience.testing import FakeClock
 
 pytestmark = pytest.mark.anyio
 
@@ -161,3 +162,41 @@ def test_an_async_substitute_is_no_answer_for_a_sync_function():
 
     with pytest.raises(ConfigurationError, match="is async and cannot answer for a function that is not"):
         Fallback(substitute)(lambda: "plain")
+
+
+@pytest.mark.parametrize("form", ["call", "acall"])
+async def test_types_mean_what_a_retry_inside_gave_up_on(form):
+    """`RetriesExhaustedError` only says how often it failed; the substitute is given that one, with its cause."""
+    clock, given = FakeClock(), list[Exception]()
+    fallback = Fallback(lambda error: given.append(error) or "instead", on=(ConnectionError, TimeoutError))
+    retries = Retry(2, constant(0), retry_on=Exception, clock=clock)
+    pipeline = Pipeline("x", fallback, Retry(2, constant(0), retry_on=Exception, clock=clock), retries)
+
+    async def run(error: Exception) -> str:
+        work, awork = fail_with(error)
+        return pipeline.call(work) if form == "call" else await pipeline.acall(awork)
+
+    assert await run(ConnectionResetError("reset")) == "instead"
+    assert isinstance(given[0], RetriesExhaustedError)
+    assert isinstance(given[0].__cause__, RetriesExhaustedError)
+    with pytest.raises(RetriesExhaustedError) as raised:
+        await run(LookupError("not meant"))
+    assert isinstance(raised.value.__cause__, RetriesExhaustedError)
+    assert fallback.statistics().used == 1
+
+
+def test_types_do_not_look_through_other_errors():
+    """Nor does a predicate look through any: it is asked once, and can look itself."""
+    error = LookupError("other")
+    error.__cause__ = ConnectionError("reset")
+    work, _ = fail_with(error)
+    with pytest.raises(LookupError):
+        Fallback("instead", on=ConnectionError).call(work)
+    asked = list[Exception]()
+    exhausted = RetriesExhaustedError("gave up")
+    exhausted.__cause__ = ConnectionError("reset")
+    work, _ = fail_with(exhausted)
+    with pytest.raises(RetriesExhaustedError):
+        Fallback("instead", on=lambda error: asked.append(error) or False).call(work)
+    assert asked == [exhausted]
+    assert Fallback("instead", on=RetriesExhaustedError).call(work) == "instead"

@@ -82,3 +82,20 @@ def test_threads_lose_no_time():
 def test_the_repr_tells_the_time():
     """A failing assertion shows when it failed."""
     assert repr(FakeClock(12.5)) == "FakeClock(12.5)"
+
+
+@pytest.mark.parametrize(
+    "start", ["5", None, float("nan"), float("inf"), 10**400, True, [], b"1"], ids=lambda each: str(each)[:5]
+)
+def test_a_clock_begins_at_a_finite_time(start):
+    """The error says what is accepted."""
+    with pytest.raises(ValueError, match=r"start is .*; accepted are finite seconds"):
+        FakeClock(start)
+    assert FakeClock(-5).monotonic() == -5
+
+
+@pytest.mark.parametrize("seconds", [10**400, True])
+def test_only_finite_times_pass(seconds):
+    """With the ordinary error."""
+    with pytest.raises(ValueError, match="accepted are finite seconds from 0"):
+        FakeClock().advance(seconds)

@@ -11,10 +11,10 @@ from typing import Any, ParamSpec, TypeVar
 from creatormate_resilience.breaker._config import CircuitBreakerConfig, TimeWindow
 from creatormate_resilience.breaker._events import BreakerStateChanged, CallRejected
 from creatormate_resilience.breaker._machine import PASSING, BreakerState, Era, Machine, Transition
-from creatormate_resilience.breaker._parts import as_state, check_store
+from creatormate_resilience.breaker._parts import as_state, check_retry_after, check_store
 from creatormate_resilience.breaker._permit import Guard, Permit, timeout_refusal
 from creatormate_resilience.breaker._statistics import BreakerStatistics, LastFailure, Totals
-from creatormate_resilience.breaker._store import BreakerStore, Verdict
+from creatormate_resilience.breaker._store import BreakerStore, Sharing, Verdict
 from creatormate_resilience.breaker._verdict import judge
 from creatormate_resilience.breaker._wrapping import wrap
 from creatormate_resilience.clock import Clock
@@ -23,7 +23,7 @@ from creatormate_resilience.exceptions import CircuitOpenError, ConfigurationErr
 from creatormate_resilience.latencies import Latencies
 from creatormate_resilience.options import check_text, clock_of, listeners_of
 from creatormate_resilience.outcome import Outcome, OutcomeKind
-from creatormate_resilience.policy import refuse_awaitables
+from creatormate_resilience.policy import explain_miscall, refuse_awaitables
 
 __all__ = ("CircuitBreaker",)
 
@@ -71,8 +71,8 @@ class CircuitBreaker:
             )
         check_store(store)
         self.name = name
-        self.config = config or CircuitBreakerConfig()
-        self.async_only = self.config.timeout is not None and not lenient_timeout
+        self._config = config or CircuitBreakerConfig()
+        self.async_only = self._config.timeout is not None and not lenient_timeout
         self.clock = clock_of(clock)
         self._now = self.clock.monotonic
         self._listeners = listeners_of(listeners)
@@ -80,11 +80,11 @@ class CircuitBreaker:
         self._totals = Totals()
         self._reject = self._totals.rejected.tick
         self._plain: type = type(None)  # of the last result: one that is no awaitable needs no second look
-        self._latencies = None if self.config.slow_call_duration is None else Latencies()
-        self.measures = self._latencies is not None or self.config.classify is not None
-        self.watches_time = isinstance(self.config.window, TimeWindow)
+        self._latencies = None if self._config.slow_call_duration is None else Latencies()
+        self.measures = self._latencies is not None or self._config.classify is not None
+        self.watches_time = isinstance(self._config.window, TimeWindow)
         self._machine = Machine(
-            self.config,
+            self._config,
             initial=as_state(initial_state),
             now=self._now(),
             jitter=random.random,
@@ -93,8 +93,8 @@ class CircuitBreaker:
         """The current era where it lets every call through, so that a call need not ask; else None."""
         self._open_until = -math.inf
         self._enter()
-        self._store = store
-        if store is not None and (verdict := store.subscribe(self)) is not None:
+        self._sharing = None if store is None else Sharing(store)
+        if self._sharing is not None and (verdict := self._sharing.subscribe(self)) is not None:
             self.adopt(verdict)
 
     def __call__(self, fn: Callable[P, T], /) -> Callable[P, T]:
@@ -142,12 +142,13 @@ class CircuitBreaker:
             OperationTimeoutError: It took longer than `config.timeout`; counted as a failure.
         """
         era = self.passing
-        if era is None or self.measures or self.config.timeout is not None:
+        if era is None or self.measures or self._config.timeout is not None:
             return await self.acquire().arun(fn, *args, **kwargs)
         try:
             result = await fn(*args, **kwargs)
         except BaseException as error:
             self.judge(era, 0, Outcome(None, error))
+            explain_miscall(error, fn)
             raise
         self.succeed(era)
         return result
@@ -158,7 +159,7 @@ class CircuitBreaker:
         Returns:
             A context manager for one use. `config.timeout` applies to the async form only.
         """
-        return Guard(self)
+        return Guard(self, self._config.timeout)
 
     def acquire(self) -> Permit:
         """Ask to make one call; settle the permit with `success()`, `failure(exc)` or `release()`.
@@ -213,14 +214,18 @@ class CircuitBreaker:
             number: Of its permit; 0 where it needed none.
             outcome: How it ended.
         """
-        elapsed, limit = outcome.elapsed, self.config.slow_call_duration
+        elapsed, limit = outcome.elapsed, self._config.slow_call_duration
         slow = elapsed is not None and limit is not None and elapsed >= limit
         if self._latencies is not None and elapsed is not None:
             self._latencies.add(elapsed)
-        if outcome.exception is None and self.config.classify is None:
+        if outcome.exception is None and self._config.classify is None:
             kind = _SUCCESS
         else:
-            kind = judge(self.name, self.config, outcome, slow=slow)
+            try:
+                kind = judge(self.name, self._config, outcome, slow=slow)
+            except BaseException:  # an interruption while it was judged: the place is given back
+                self._count(era, number, OutcomeKind.IGNORED)
+                raise
         if kind is _SUCCESS and not slow and era is self.passing:
             self.succeed(era)
         else:
@@ -231,7 +236,7 @@ class CircuitBreaker:
         now = self._now()
         if self._latencies is not None:
             self._latencies.add(now - started)
-        if now - started >= (self.config.slow_call_duration or math.inf):
+        if now - started >= (self._config.slow_call_duration or math.inf):
             self._count(era, 0, _SUCCESS, slow=True)
             return
         if now >= era.turns_at:
@@ -247,7 +252,11 @@ class CircuitBreaker:
     def _count(
         self, era: Era, number: int, kind: OutcomeKind, exception: BaseException | None = None, *, slow: bool = False
     ) -> None:
-        failure = LastFailure.of(exception) if kind is _FAILURE else None
+        try:
+            failure = LastFailure.of(exception) if kind is _FAILURE else None
+        except BaseException:  # an interruption while it was printed
+            self._count(era, number, OutcomeKind.IGNORED)
+            raise
         now = self._now()
         with self._lock:
             transition = None
@@ -272,10 +281,10 @@ class CircuitBreaker:
                 self._enter()
 
     def look(self, era: Era, result: object, fn: Callable[..., Any]) -> type:
-        """See that a sync call has returned no awaitable; which type needs no second look."""
+        """See that a sync call has done its work and not put it off; which type needs no second look."""
         try:
             return refuse_awaitables(result, fn)
-        except TypeError:
+        except (TypeError, ConfigurationError):
             self._count(era, 0, OutcomeKind.IGNORED)
             raise
 
@@ -289,6 +298,11 @@ class CircuitBreaker:
         era = self._machine.era
         self.passing = era if era.state in PASSING else None
         self._open_until = -math.inf if era.until is None else era.until
+
+    @property
+    def config(self) -> CircuitBreakerConfig:
+        """Thresholds and times. They stay as they are; another configuration wants another breaker."""
+        return self._config
 
     @property
     def state(self) -> BreakerState:
@@ -344,9 +358,7 @@ class CircuitBreaker:
         Args:
             retry_after: For how many seconds; None for the configured time.
         """
-        known = retry_after is None or (isinstance(retry_after, int | float) and not isinstance(retry_after, bool))  # pyright: ignore[reportUnnecessaryIsInstance]
-        if not known or (retry_after is not None and not 0 < retry_after < math.inf):
-            raise ValueError(f"retry_after is {retry_after!r}; accepted are finite seconds above 0")
+        check_retry_after(retry_after)
         self._move(BreakerState.OPEN, retry_after)
 
     def adopt(self, verdict: Verdict) -> None:
@@ -368,21 +380,17 @@ class CircuitBreaker:
 
     def _announce(self, transition: Transition) -> None:
         if self._listeners:
-            event = BreakerStateChanged(
-                self.name, transition.old, transition.new, transition.number, self._last_failure()
-            )
+            failure = self._totals.last_failure
+            text = None if failure is None else failure.text
+            event = BreakerStateChanged(self.name, transition.old, transition.new, transition.number, text)
             notify(self._listeners, event)
 
     def _share(self, transition: Transition) -> None:
         """Tell the others what was decided here; probing is everybody's own."""
-        if self._store is None or transition.new is BreakerState.HALF_OPEN:
+        if self._sharing is None or transition.new is BreakerState.HALF_OPEN:
             return
         wait = self._machine.retry_after(self._now()) if transition.new is BreakerState.OPEN else 0.0
-        self._store.publish(Verdict(self.name, transition.new, wait), self)
-
-    def _last_failure(self) -> str | None:
-        failure = self._totals.last_failure
-        return None if failure is None else failure.text
+        self._sharing.publish(Verdict(self.name, transition.new, wait), self)
 
     def __repr__(self) -> str:
         seen = self.statistics()

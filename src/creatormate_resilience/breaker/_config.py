@@ -39,7 +39,7 @@ class TimeWindow:
     seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        check_number("window seconds", self.seconds, "seconds")
+        check_number("window seconds", self.seconds, "seconds", least=0.001)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class CircuitBreakerConfig:
         self._check_recovery()
         for name in ("slow_call_duration", "half_open_max_wait", "timeout"):
             if getattr(self, name) is not None:
-                check_number(name, getattr(self, name), "seconds")
+                check_number(name, getattr(self, name), "seconds", most=1e9)
         for name in ("record", "ignore"):
             _types(name, getattr(self, name))
         if not self.record:

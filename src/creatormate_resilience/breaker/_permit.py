@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 from creatormate_resilience.breaker._config import CircuitBreakerConfig
 from creatormate_resilience.breaker._machine import Era
 from creatormate_resilience.exceptions import ConfigurationError
-from creatormate_resilience.policy import refuse_awaitables
+from creatormate_resilience.policy import explain_miscall, refuse_awaitables
 from creatormate_resilience.time_limit import time_limit
 
 __all__ = ("Guard", "Permit", "timeout_refusal")
@@ -23,9 +23,10 @@ class Issuer(Protocol):
     """The breaker, as permits and guards see it."""
 
     name: str
-    config: CircuitBreakerConfig
     async_only: bool
 
+    @property
+    def config(self) -> CircuitBreakerConfig: ...
     def acquire(self) -> Permit: ...
     def settle(self, permit: Permit, result: Any, exception: BaseException | None, *, ignore: bool = False) -> None: ...
 
@@ -55,7 +56,13 @@ class Permit:
         self._settle(result, None, ignore=False)
 
     def failure(self, exception: BaseException) -> None:
-        """The call raised; the classifier says what that means. A cancellation counts as nothing."""
+        """The call raised; the classifier says what that means. A cancellation counts as nothing.
+
+        Raises:
+            TypeError: It is no exception.
+        """
+        if not isinstance(exception, BaseException):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"exception is {exception!r:.200}; accepted is an instance of an exception")
         self._settle(None, exception, ignore=False)
 
     def release(self) -> None:
@@ -71,7 +78,7 @@ class Permit:
             raise
         try:
             refuse_awaitables(result, fn)
-        except TypeError:
+        except (TypeError, ConfigurationError):
             self.release()
             raise
         self.success(result)
@@ -88,6 +95,7 @@ class Permit:
                     result = await fn(*args, **kwargs)
         except BaseException as error:
             self.failure(error)
+            explain_miscall(error, fn)
             raise
         self.success(result)
         return result
@@ -105,10 +113,11 @@ class Permit:
 class Guard:
     """One protected block, sync or async. Made by `CircuitBreaker.guard()`."""
 
-    __slots__ = ("_breaker", "_limit", "_permit")
+    __slots__ = ("_breaker", "_limit", "_permit", "_timeout")
 
-    def __init__(self, breaker: Issuer) -> None:
+    def __init__(self, breaker: Issuer, timeout: float | None) -> None:
         self._breaker = breaker
+        self._timeout = timeout
         self._permit: Permit | None = None
         self._limit: AbstractAsyncContextManager[object] | None = None
 
@@ -126,8 +135,8 @@ class Guard:
 
     async def __aenter__(self) -> None:
         self._take()
-        if self._breaker.config.timeout is not None:
-            self._limit = time_limit(self._breaker.config.timeout, what=f"a block under breaker {self._breaker.name!r}")
+        if self._timeout is not None:
+            self._limit = time_limit(self._timeout, what=f"a block under breaker {self._breaker.name!r}")
             await self._limit.__aenter__()
 
     async def __aexit__(

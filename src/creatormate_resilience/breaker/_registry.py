@@ -16,7 +16,7 @@ from creatormate_resilience.breaker._store import BreakerStore
 from creatormate_resilience.clock import Clock
 from creatormate_resilience.events import Listener
 from creatormate_resilience.exceptions import ConfigurationError
-from creatormate_resilience.options import check_whole, clock_of, listeners_of
+from creatormate_resilience.options import check_text, check_whole, clock_of, listeners_of
 
 __all__ = ("CircuitBreakerRegistry",)
 
@@ -75,12 +75,16 @@ class CircuitBreakerRegistry:
 
         Returns:
             The breaker.
+
+        Raises:
+            ConfigurationError: The name or the key is no text, or empty, or the name has a bracket in it.
         """
         with self._lock:
             if key is not None:
                 return self._get_keyed(name, key)
             breaker = self._breakers.get(name)
             if breaker is None:
+                _check_name(name)
                 breaker = self._breakers[name] = self._make(name, name)
             return breaker
 
@@ -96,6 +100,7 @@ class CircuitBreakerRegistry:
         """
         if config is None:
             return
+        _check_name(name)
         with self._lock:
             if name in self._configs:
                 return
@@ -126,8 +131,12 @@ class CircuitBreakerRegistry:
         return name in self._breakers
 
     def _get_keyed(self, name: str, key: str) -> CircuitBreaker:
-        breakers = self._keyed.setdefault(name, OrderedDict())
+        breakers = self._keyed.get(name)
+        if breakers is None:
+            _check_name(name)
+            breakers = self._keyed[name] = OrderedDict()
         if key not in breakers:
+            check_text("key", key)
             if len(breakers) >= self._max_keyed:
                 del breakers[self._dispensable(breakers)]
             breakers[key] = self._make(f"{name}[{key}]", name)
@@ -150,7 +159,15 @@ class CircuitBreakerRegistry:
         return f"<CircuitBreakerRegistry {states or 'empty'}>"
 
 
+def _check_name(name: object) -> None:
+    """Two breakers never look the same: what comes before the first bracket is the name, the rest is a key."""
+    check_text("name", name)
+    if "[" in str(name):
+        raise ConfigurationError(f"name is {name!r:.200}; accepted is a text without '[', which begins a key: `key=`")
+
+
 def _as_config(name: str, config: CircuitBreakerConfig | Mapping[str, Any]) -> CircuitBreakerConfig:
+    _check_name(name)
     if isinstance(config, CircuitBreakerConfig):
         return config
     if not isinstance(config, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]

@@ -5,12 +5,18 @@ from __future__ import annotations
 import threading
 import weakref
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 from creatormate_resilience.breaker._machine import BreakerState
 from creatormate_resilience.clock import Clock, SystemClock
+from creatormate_resilience.exceptions import ConfigurationError
+from creatormate_resilience.exceptions._chain import describe
+from creatormate_resilience.log import get_logger
+from creatormate_resilience.options import check_number, check_text
 
-__all__ = ("BreakerStore", "InProcessStore", "Subscriber", "Verdict")
+__all__ = ("BreakerStore", "InProcessStore", "Sharing", "Subscriber", "Verdict")
+
+_log = get_logger("breaker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +27,23 @@ class Verdict:
         name: Of the breaker.
         state: OPEN or CLOSED.
         wait: Seconds that it stays open from now on; 0 for CLOSED.
+
+    Raises:
+        ConfigurationError: A value is not accepted.
     """
 
     name: str
     state: BreakerState
     wait: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_text("name", self.name)
+        if self.state not in (BreakerState.OPEN, BreakerState.CLOSED):
+            raise ConfigurationError(
+                f"state is {self.state!r}; accepted are {BreakerState.OPEN} and {BreakerState.CLOSED}"
+            )
+        object.__setattr__(self, "state", BreakerState(self.state))  # a store may have read it as text
+        check_number("wait", self.wait, "seconds", above_zero=False)
 
 
 class Subscriber(Protocol):
@@ -50,8 +68,49 @@ class BreakerStore(Protocol):
         ...
 
     def publish(self, verdict: Verdict, sender: Subscriber) -> None:
-        """Tell all other breakers of that name. It never raises and does not wait."""
+        """Tell all other breakers of that name. It does not wait; what it raises is logged and harms no call."""
         ...
+
+
+class Sharing:
+    """One breaker's way to its store, from which no trouble of the store gets to a caller.
+
+    Each kind of trouble is logged once, until the store has worked again.
+    """
+
+    def __init__(self, store: BreakerStore) -> None:
+        self._store = store
+        self._told: frozenset[tuple[str, type]] = frozenset()
+
+    def subscribe(self, subscriber: Subscriber) -> Verdict | None:
+        """Take part; the verdict in force, or None where there is none, or no store to be heard."""
+        try:
+            verdict = cast("object", self._store.subscribe(subscriber))  # it may not keep its promise
+        except Exception as error:  # noqa: BLE001 - logged; a store's trouble must not reach the caller
+            self._tell("subscribe", subscriber, error)
+            return None
+        if verdict is None or isinstance(verdict, Verdict):
+            return verdict
+        self._tell("subscribe", subscriber, TypeError(f"gave {verdict!r:.200} instead of a Verdict, or None"))
+        return None
+
+    def publish(self, verdict: Verdict, sender: Subscriber) -> None:
+        """Tell the others, where that works."""
+        try:
+            self._store.publish(verdict, sender)
+        except Exception as error:  # noqa: BLE001 - logged; a store's trouble must not reach the caller
+            self._tell("publish", sender, error)
+        else:
+            self._told = frozenset()
+
+    def _tell(self, action: str, subscriber: Subscriber, error: Exception) -> None:
+        kind = (action, type(error))
+        if kind not in self._told:
+            self._told |= {kind}
+            _log.error(
+                "the store raised; the breaker goes on alone",
+                breaker=subscriber.name, store=type(self._store).__name__, action=action, error=describe(error),
+            )  # fmt: skip
 
 
 class InProcessStore:

@@ -207,7 +207,8 @@ class Loading:
             return _for_all(found)
         ttl, stored = _life(load, request, category, value)
         entry = parts.entry(value, ttl, request.category, version, load.tags)
-        entry.cost = parts.now() - began
+        if category.eager_refresh:
+            entry.cost = parts.now() - began
         if stored and not flight.superseded:
             await self._writer.commit([Change(name, entry, loaded=True)])
         return Found(entry)

@@ -7,8 +7,8 @@ magic 2 | format 1 | version 16 | kind 1 | fresh until 8 | stale until 8 | check
 Format 2 puts between category and body: length 2 | cost in milliseconds 4 | tags, each ended by a zero byte. It is only
 used where there is such a thing, so that processes that do not know it yet can read the rest.
 
-Numbers are big-endian, moments are wall milliseconds. The scripts of `redis.py` read magic, version, kind and moments
-at these places, in every format. The checksum covers all after the header; an INTEGER, which Redis rewrites, has none.
+Numbers are big-endian, moments are wall milliseconds. The scripts of `_scripts.py` read magic, version, kind and
+moments at these places, in every format. The checksum covers all after the header; an INTEGER, which Redis rewrites, has none.
 The upper half of the kind says how the body is compressed. INTEGER and TOMBSTONE, which scripts look for, never are.
 """
 

@@ -27,7 +27,7 @@ _NO_BODY = frozenset({204, 205})
 
 def is_idempotent(method: str, headers: Mapping[str, str]) -> bool:
     """Whether doing it twice is as good as doing it once, by its method or because the upstream is given a key."""
-    return method in _IDEMPOTENT or "idempotency-key" in headers
+    return method in _IDEMPOTENT or bool(headers.get("idempotency-key", "").strip())
 
 
 def ends_with_head(method: str, status: int, headers: Mapping[str, str]) -> bool:

@@ -30,7 +30,7 @@ class Attempts:
             if self._last.delay is None:
                 raise StopIteration
             self._planner.clock.sleep(self._last.delay)
-        return self._begin()
+        return self._begin(sync=True)
 
     def __aiter__(self) -> Self:
         return self
@@ -40,22 +40,24 @@ class Attempts:
             if self._last.delay is None:
                 raise StopAsyncIteration
             await self._planner.clock.asleep(self._last.delay)
-        return self._begin()
+        return self._begin(sync=False)
 
-    def _begin(self) -> Attempt:
+    def _begin(self, *, sync: bool) -> Attempt:
         if self._last is None:
             self._planner.begin()
-        self._last = Attempt(self._planner, 1 if self._last is None else self._last.number + 1, self._until)
+        number = 1 if self._last is None else self._last.number + 1
+        self._last = Attempt(self._planner, number, self._until, sync=sync)
         return self._last
 
 
 class Attempt:
     """One attempt of a block; leaving it with an error that may be retried suppresses the error and goes on."""
 
-    __slots__ = ("_planner", "_scope", "_until", "delay", "number")
+    __slots__ = ("_planner", "_scope", "_sync", "_until", "delay", "number")
 
-    def __init__(self, planner: Planner, number: int, until: float | None = None) -> None:
+    def __init__(self, planner: Planner, number: int, until: float | None = None, *, sync: bool = False) -> None:
         self._planner = planner
+        self._sync = sync
         self._until = until
         self._scope: AbstractContextManager[object] | None = None
         self.number = number
@@ -82,6 +84,8 @@ class Attempt:
         return self.delay is not None
 
     async def __aenter__(self) -> Self:
+        if self._sync:
+            raise TypeError("an attempt of `for` waits without await; write `async for attempt in retry:`")
         return self.__enter__()
 
     async def __aexit__(

@@ -18,7 +18,7 @@ from creatormate_resilience.deadline import Deadline, current_deadline
 from creatormate_resilience.events import Event, Listener, notify
 from creatormate_resilience.exceptions import ConcurrencyLimitError, ConfigurationError
 from creatormate_resilience.options import check_number, check_text, check_whole, listeners_of
-from creatormate_resilience.policy import decorate, is_async, refuse_awaitables
+from creatormate_resilience.policy import decorate, explain_miscall, is_async, refuse_awaitables
 
 __all__ = ("Bulkhead", "BulkheadFull", "BulkheadGuard", "BulkheadStatistics")
 
@@ -112,6 +112,7 @@ class Bulkhead:
 
         Raises:
             ConcurrencyLimitError: There is no place, and none to wait in, or the wait was too long.
+            ConfigurationError: It would have to wait, and an event loop runs in this thread.
             TypeError: The function returned an awaitable; use `acall`.
         """
         if not self._try_enter():
@@ -130,6 +131,9 @@ class Bulkhead:
             await self._await()
         try:
             return await fn(*args, **kwargs)
+        except TypeError as error:
+            explain_miscall(error, fn)
+            raise
         finally:
             self.leave()
 
@@ -180,7 +184,10 @@ class Bulkhead:
         if waiter is None:
             return
         try:
-            event.wait(self._longest_wait(current_deadline()))
+            longest = self._longest_wait(current_deadline())
+            if longest != 0:
+                _check_may_block(self)
+            event.wait(longest)
         except BaseException:
             self._give_up(waiter)
             raise
@@ -247,10 +254,16 @@ class Bulkhead:
         self.leave()  # admitted and cancelled at the same moment: the place goes on to the next
 
     def leave(self) -> None:
-        """Give back a place that was taken; to whoever waits first, if anybody does."""
+        """Give back a place that was taken; to whoever waits first, if anybody does.
+
+        Raises:
+            RuntimeError: No place is taken.
+        """
         while True:
             with self._lock:
                 if not self._waiters:
+                    if not self._running:
+                        raise RuntimeError(f"{self!r} is left more often than entered")
                     self._running -= 1
                     return
                 waiter = self._waiters.popleft()
@@ -297,3 +310,13 @@ def _waker(wake: Callable[[], None]) -> Callable[[], object]:
         return lambda: loop.call_soon_threadsafe(wake)
     token: Any = sys.modules["trio"].lowlevel.current_trio_token()
     return lambda: token.run_sync_soon(wake)
+
+
+def _check_may_block(bulkhead: Bulkhead) -> None:
+    """A loop that stands still would wait for its own tasks."""
+    in_trio_run = getattr(sys.modules.get("trio.lowlevel"), "in_trio_run", None)
+    if asyncio._get_running_loop() is not None or (in_trio_run is not None and in_trio_run()):
+        raise ConfigurationError(
+            f"waiting for a place in {bulkhead!r} would block the event loop of this thread, and who holds the place "
+            "may be a task of it; use `acall` or `async with`, or call it in another thread (`asyncio.to_thread`)"
+        )

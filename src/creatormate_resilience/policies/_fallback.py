@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from creatormate_resilience.events import Event, Listener, notify
-from creatormate_resilience.exceptions import ConfigurationError, map_exception
+from creatormate_resilience.exceptions import ConfigurationError, RetriesExhaustedError, map_exception
 from creatormate_resilience.options import check_text, listeners_of
 from creatormate_resilience.outcome import On, Outcome, OutcomeKind, classify, predicate
-from creatormate_resilience.policy import Policy, decorate, is_async, refuse_awaitable, refuse_awaitables
+from creatormate_resilience.policy import (
+    Policy,
+    decorate,
+    explain_miscall,
+    is_async,
+    refuse_awaitable,
+    refuse_awaitables,
+)
 
 __all__ = ("Fallback", "FallbackStatistics", "FallbackUsed")
 
@@ -45,7 +52,7 @@ class Fallback(Generic[F_co]):
     Args:
         substitute: A value, or a function of the exception (async ones for async work).
         on: Exception types, or a predicate. None: failures of the dependency and refusals such as an open circuit, but
-            not what the caller did wrong.
+            not what the caller did wrong. Types also mean the last failure of a retry inside that gave up.
         name: In events.
         listeners: Told of `FallbackUsed`.
 
@@ -82,7 +89,7 @@ class Fallback(Generic[F_co]):
         self.name = name
         self.on = on
         self._substitute = substitute
-        self._handles = _is_failure if on is None else predicate("on", on)
+        self._handles = _handler(on)
         self._listeners = listeners_of(listeners)
         self._lock = threading.Lock()
         self._used = 0
@@ -128,6 +135,7 @@ class Fallback(Generic[F_co]):
         try:
             return await fn(*args, **kwargs)
         except Exception as error:
+            explain_miscall(error, fn)
             if not self._handles(error):
                 raise
             given = self._give(error)
@@ -147,6 +155,22 @@ class Fallback(Generic[F_co]):
     def __repr__(self) -> str:
         what = getattr(self._substitute, "__qualname__", type(self._substitute).__name__)
         return f"Fallback({what})"
+
+
+def _handler(on: On | None) -> Callable[[Exception], bool]:
+    if on is None:
+        return _is_failure
+    handles = predicate("on", on)
+    if not isinstance(on, type | tuple):
+        return handles
+    return lambda error: any(map(handles, _behind_retries(error)))
+
+
+def _behind_retries(error: Exception) -> Iterator[Exception]:
+    """The error; of retries that gave up also what they gave up on. Types mean that one: a retry inside hides it."""
+    yield error
+    if isinstance(error, RetriesExhaustedError) and isinstance(error.__cause__, Exception):
+        yield from _behind_retries(error.__cause__)
 
 
 def _is_failure(error: Exception) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, ParamSpec, TypeVar, Unpack, cast
 
@@ -15,7 +16,8 @@ from creatormate_resilience.options import clock_of, config_of
 from creatormate_resilience.policies._budget import RetryBudgetExhausted
 from creatormate_resilience.policies._hedge_config import HedgeConfig, HedgeOptions
 from creatormate_resilience.policies._race import Latencies, Race
-from creatormate_resilience.policy import Policy, decorate
+from creatormate_resilience.policies._task_race import TaskRace
+from creatormate_resilience.policy import Policy, decorate, explain_miscall
 
 __all__ = ("Hedge", "HedgeStarted", "HedgeStatistics")
 
@@ -67,7 +69,8 @@ class Hedge:
         **options: The other fields of `HedgeConfig`.
 
     For async functions that are safe to call twice at the same time. The first attempt runs in the task and the context
-    of the caller, the others in tasks of their own with copies of that context.
+    of the caller, the others in tasks of their own with copies of that context. All have ended when the call returns:
+    on asyncio the slower ones are cancelled once and may await what cleans up.
     """
 
     async_only: ClassVar[bool] = True
@@ -124,10 +127,13 @@ class Hedge:
         delay, left, number = self._delay(), remaining_time(), 0
         began = self._clock.monotonic()
         if delay is None or (left is not None and delay >= left):
-            result = await fn(*args, **kwargs)
+            result = await _attempt(fn, args, kwargs)
         else:
             after = functools.partial(self._next_due, delay)
-            result, number = await Race(lambda: fn(*args, **kwargs), after, self.config.max_hedges).run()
+            race = Race[T] if asyncio._get_running_loop() is None else TaskRace[T]
+            result, number = await race(
+                functools.partial(_attempt, fn, args, kwargs), after, self.config.max_hedges
+            ).run()
         if number:
             self._count(won=1)
         # Where a hedge has won this is less than the first attempt would have taken; leaving it out would be worse.
@@ -162,6 +168,14 @@ class Hedge:
         seen = self.statistics()
         after = "not yet" if seen.delay is None else f"after {seen.delay:.3g} s"
         return f"<Hedge {self.config.name!r} {after}: {seen.started} started in {seen.calls} calls, {seen.won} won>"
+
+
+async def _attempt(fn: Callable[..., Awaitable[T]], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> T:
+    try:
+        return await fn(*args, **kwargs)
+    except TypeError as error:
+        explain_miscall(error, fn)
+        raise
 
 
 class _InsideRetry:

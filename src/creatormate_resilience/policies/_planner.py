@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import random
+import sys
 import threading
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -121,7 +121,7 @@ class Planner:
 
     def _wait(self, attempt: int) -> float:
         wait: Any = self.config.wait(attempt, random.random())  # noqa: S311 - jitter needs no secrecy
-        if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 <= wait < math.inf:
+        if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 <= wait <= sys.float_info.max:
             raise ConfigurationError(f"wait gave {wait!r} after attempt {attempt}; accepted are finite seconds from 0")
         return wait
 

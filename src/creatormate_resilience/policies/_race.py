@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 import anyio
 import anyio.abc
 
-__all__ = ("Latencies", "Race")
+__all__ = ("Ends", "Latencies", "Race")
 
 T = TypeVar("T")
 
@@ -20,8 +20,50 @@ _KEPT = 200
 _ENOUGH = 20
 
 
+class Ends(Generic[T]):
+    """How the attempts of one call ended, and what comes of that."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        self._answers: list[tuple[T, int]] = []
+        self._failures: list[BaseException] = []
+
+    @property
+    def decided(self) -> bool:
+        """Whether there is an answer, or none to be waited for: an error is an answer, and no attempt follows it."""
+        return bool(self._answers) or not self.running
+
+    def answered(self, answer: T, number: int) -> None:
+        """An attempt has succeeded."""
+        self.running -= 1
+        self._answers.append((answer, number))
+
+    def failed(self, error: BaseException) -> None:
+        """An attempt has failed. Its own cancellation is a failure too: of what it waited for and others cancelled."""
+        self.running -= 1
+        self._failures.append(error)
+
+    def outcome(self) -> tuple[T, int]:
+        """The first answer, and the number of its attempt, from 0.
+
+        Raises:
+            Exception: The first failure, when no attempt succeeded; its notes name the others. A cancellation comes out
+                where nothing else does.
+        """
+        failures, self._failures = self._failures, []
+        if self._answers:
+            return self._answers[0]
+        first = next((error for error in failures if isinstance(error, Exception)), failures[0])
+        for kind in [type(other).__name__ for other in failures if other is not first]:
+            first.add_note(f"another attempt of this hedged call failed too: {kind}")
+        try:
+            raise first
+        finally:
+            del failures, first  # their tracebacks hold this
+
+
 class Race(Generic[T]):
-    """The attempts of one call. For one use.
+    """The attempts of one call on any event loop, as trio cancels: from the first to the last await. For one use.
 
     Args:
         attempt: Makes one attempt.
@@ -35,9 +77,7 @@ class Race(Generic[T]):
         self._attempt = attempt
         self._next_due = next_due
         self._most = most
-        self._running = 1
-        self._answers: list[tuple[T, int]] = []
-        self._failures: list[Exception] = []
+        self._ends = Ends[T]()
 
     async def run(self) -> tuple[T, int]:
         """Run them; the first in the caller's own task.
@@ -50,39 +90,30 @@ class Race(Generic[T]):
         """
         try:
             async with anyio.create_task_group() as tasks:
+                self._ends.running += 1
                 tasks.start_soon(self._follow, tasks)
                 await self._run(tasks, 0)
         except BaseExceptionGroup as group:  # an interruption; it should look as it does without us
             if len(group.exceptions) == 1:
                 raise group.exceptions[0] from None
             raise
-        if self._answers:
-            return self._answers[0]
-        for other in self._failures[1:]:
-            kind = type(other).__name__
-            self._failures[0].add_note(f"another attempt of this hedged call failed too: {kind}")
-        try:
-            raise self._failures[0]
-        finally:
-            self._failures.clear()  # their tracebacks hold this
+        return self._ends.outcome()
 
     async def _follow(self, tasks: anyio.abc.TaskGroup) -> None:
         for number in range(1, self._most + 1):
             if not await self._next_due(number):
                 return
-            self._running += 1
+            self._ends.running += 1
             tasks.start_soon(self._run, tasks, number)
 
     async def _run(self, tasks: anyio.abc.TaskGroup, number: int) -> None:
         try:
             answer = await self._attempt()
         except Exception as error:  # noqa: BLE001 - kept; raised when no attempt succeeds
-            self._failures.append(error)
-            self._running -= 1
-            if not self._running:  # an error is an answer: no attempt follows it
-                tasks.cancel_scope.cancel()
+            self._ends.failed(error)
         else:
-            self._answers.append((answer, number))
+            self._ends.answered(answer, number)
+        if self._ends.decided:
             tasks.cancel_scope.cancel()
 
 

@@ -15,7 +15,7 @@ from creatormate_resilience.exceptions import RateLimitExceededError
 from creatormate_resilience.options import clock_of, config_of
 from creatormate_resilience.policies._gcra import Reservation, Schedule, nanoseconds
 from creatormate_resilience.policies._rate_limiter_config import RateLimiterConfig, RateLimiterOptions
-from creatormate_resilience.policy import decorate, refuse_awaitables
+from creatormate_resilience.policy import decorate, explain_miscall, refuse_awaitables
 
 __all__ = ("RateLimited", "RateLimiter", "RateLimiterGuard", "RateLimiterStatistics")
 
@@ -106,7 +106,11 @@ class RateLimiter:
     async def acall(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an async function when it is its turn; see `call`."""
         await self.await_turn(self._key(*args, **kwargs))
-        return await fn(*args, **kwargs)
+        try:
+            return await fn(*args, **kwargs)
+        except TypeError as error:
+            explain_miscall(error, fn)
+            raise
 
     def guard(self, key: Hashable = None) -> RateLimiterGuard:
         """A turn for a block: `with limiter.guard():` or `async with limiter.guard():`.
@@ -148,7 +152,7 @@ class RateLimiter:
                 self._give_back(reservation)
                 raise
 
-    def _key(self, *args: Any, **kwargs: Any) -> Hashable:
+    def _key(self, /, *args: Any, **kwargs: Any) -> Hashable:
         return None if self.config.key is None else self.config.key(*args, **kwargs)
 
     def _reserve(self, key: Hashable) -> Reservation:

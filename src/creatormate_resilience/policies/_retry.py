@@ -16,7 +16,7 @@ from creatormate_resilience.policies._planner import Planner, RetryStatistics
 from creatormate_resilience.policies._retry_config import RetryConfig, RetryOptions
 from creatormate_resilience.policies._streams import retried_async_stream, retried_stream
 from creatormate_resilience.policies._wait import Wait
-from creatormate_resilience.policy import check_decorated, decorate, is_async, refuse_awaitables
+from creatormate_resilience.policy import check_decorated, decorate, explain_miscall, is_async, refuse_awaitables
 
 __all__ = ("Retry",)
 
@@ -213,6 +213,7 @@ class Retry:
             try:
                 result = await fn(*args, **kwargs)
             except Exception as error:
+                explain_miscall(error, fn)
                 wait = self._planner.plan(attempt, error)
                 if wait is None:
                     raise

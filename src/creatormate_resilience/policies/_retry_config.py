@@ -72,7 +72,7 @@ class RetryConfig:
         check_number("max_retry_after", self.max_retry_after, "seconds", above_zero=False)
         check_text("name", self.name)
         if self.deadline is not None:
-            check_number("deadline", self.deadline, "seconds")
+            check_number("deadline", self.deadline, "seconds", most=1e9)
         check_function(
             "wait", self.wait, "accepted is a function of attempts and a random number, such as constant(0.5)"
         )

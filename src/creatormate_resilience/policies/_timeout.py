@@ -11,7 +11,7 @@ from typing import Any, ClassVar, ParamSpec, TypeVar, cast
 from creatormate_resilience.events import Event, Listener, notify
 from creatormate_resilience.exceptions import ConfigurationError
 from creatormate_resilience.options import check_number, check_text, listeners_of
-from creatormate_resilience.policy import decorate, is_async
+from creatormate_resilience.policy import decorate, explain_miscall, is_async
 from creatormate_resilience.time_limit import TimeLimit
 
 __all__ = ("TimedOut", "Timeout", "TimeoutStatistics")
@@ -54,7 +54,7 @@ class Timeout:
     async_only: ClassVar[bool] = True
 
     def __init__(self, seconds: float, *, name: str = "timeout", listeners: Iterable[Listener] = ()) -> None:
-        check_number("seconds", seconds, "seconds")
+        check_number("seconds", seconds, "seconds", most=1e9)
         check_text("name", name)
         self.seconds = float(seconds)
         self.name = name
@@ -88,7 +88,11 @@ class Timeout:
             OperationTimeoutError: It took longer and was cancelled.
         """
         with TimeLimit(self.seconds, _name(fn), self._note):
-            return await fn(*args, **kwargs)
+            try:
+                return await fn(*args, **kwargs)
+            except TypeError as error:
+                explain_miscall(error, fn)
+                raise
 
     def guard(self) -> TimeLimit:
         """Bound a block: `async with Timeout(2).guard():`.

@@ -6,6 +6,7 @@ and a breaker must fail fast instead, so nothing here retries; who calls decides
 
 from __future__ import annotations
 
+from creatormate_resilience.redis_client._url import SCHEMES
 from creatormate_resilience.redis_client.redis import open_redis
 
-__all__ = ("open_redis",)
+__all__ = ("SCHEMES", "open_redis")

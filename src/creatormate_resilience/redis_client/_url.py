@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote
 from creatormate_resilience.exceptions import ConfigurationError
 from creatormate_resilience.redaction import redact_url
 
-__all__ = ("Address", "parse_url")
+__all__ = ("SCHEMES", "Address", "parse_url")
 
 Kind = Literal["server", "unix", "sentinel", "cluster"]
 
@@ -27,6 +27,9 @@ _KINDS: Mapping[str, Kind] = MappingProxyType(
         "rediss+cluster": "cluster",
     }
 )
+SCHEMES = tuple(_KINDS)
+"""What the URLs begin with, before the colon."""
+
 _FORMS: Mapping[Kind, str] = MappingProxyType(
     {
         "server": "redis://host:port/0",

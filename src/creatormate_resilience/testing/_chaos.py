@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from creatormate_resilience.clock import Clock, SystemClock
 from creatormate_resilience.exceptions import ConfigurationError
-from creatormate_resilience.policy import decorate, refuse_awaitables
+from creatormate_resilience.policy import decorate, explain_miscall, refuse_awaitables
 
 __all__ = ("Chaos", "ChaosStatistics")
 
@@ -118,7 +118,11 @@ class Chaos:
             await self._clock.asleep(self.latency)
         if fails:
             raise self._make()
-        return await fn(*args, **kwargs)
+        try:
+            return await fn(*args, **kwargs)
+        except TypeError as error:
+            explain_miscall(error, fn)
+            raise
 
     def statistics(self) -> ChaosStatistics:
         """One consistent snapshot."""

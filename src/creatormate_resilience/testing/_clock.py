@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import sys
 import threading
+from typing import Any
 
 import anyio.lowlevel
 
@@ -15,9 +16,14 @@ class FakeClock:
 
     Args:
         start: First reading, in seconds.
+
+    Raises:
+        ValueError: `start` is no finite number.
     """
 
     def __init__(self, start: float = 0.0) -> None:
+        if not _is_finite(start):
+            raise ValueError(f"start is {start!r:.200}; accepted are finite seconds")
         self._now = float(start)
         self._lock = threading.Lock()
 
@@ -34,8 +40,8 @@ class FakeClock:
         Raises:
             ValueError: `seconds` is negative or not finite; this clock never goes backwards.
         """
-        if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ValueError(f"seconds is {seconds!r}; accepted are finite seconds from 0")
+        if not _is_finite(seconds) or seconds < 0:
+            raise ValueError(f"seconds is {seconds!r:.200}; accepted are finite seconds from 0")
         with self._lock:
             self._now += seconds
 
@@ -50,3 +56,8 @@ class FakeClock:
 
     def __repr__(self) -> str:
         return f"FakeClock({self._now:g})"
+
+
+def _is_finite(seconds: Any) -> bool:
+    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    return number and -sys.float_info.max <= seconds <= sys.float_info.max

@@ -15,6 +15,8 @@ __all__ = ("Recorder", "assert_transitions")
 
 E = TypeVar("E", bound=Event)
 
+_MOST = 1_000_000_000
+
 
 class Recorder:
     """A listener that keeps the latest events: `CircuitBreaker("shop", listeners=[recorder])`.
@@ -27,8 +29,8 @@ class Recorder:
     """
 
     def __init__(self, max_events: int = 10_000) -> None:
-        if isinstance(max_events, bool) or not isinstance(max_events, int) or max_events < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ValueError(f"max_events is {max_events!r}; accepted are whole numbers from 1")
+        if isinstance(max_events, bool) or not isinstance(max_events, int) or not 1 <= max_events <= _MOST:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"max_events is {max_events!r:.200}; accepted are whole numbers from 1 to {_MOST:_}")
         self._events: deque[Event] = deque(maxlen=max_events)
         self._seen = 0
         self._lock = threading.Lock()
