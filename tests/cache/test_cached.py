@@ -184,6 +184,17 @@ async def test_an_endpoint_can_be_cached(cache: DistributedCache, kind: str) -> 
     assert app.openapi()["paths"]["/users/{number}"]["get"]["parameters"][0]["name"] == "number"
 
 
+def test_it_is_seen_to_be_async_by_who_asks() -> None:
+    """Sentry and others decide by that whether an endpoint is to be awaited."""
+    cache = DistributedCache()
+
+    @cache.cached(key="n:{n}")
+    def plain(n: int) -> int:
+        return n
+
+    assert inspect.iscoroutinefunction(plain) or asyncio.iscoroutinefunction(plain)
+
+
 def test_two_sets_of_arguments_never_share_a_key() -> None:
     """Whatever stands in them: the fields are escaped."""
     cache = DistributedCache()

@@ -218,6 +218,31 @@ async def test_nothing_found_may_be_remembered_for_a_shorter_time() -> None:
         assert source.calls == calls, seconds
 
 
+async def test_nothing_found_takes_the_old_value_away() -> None:
+    """What is known to be gone does not stand in when the loader fails the next time."""
+    clock, source = FakeClock(), Source(None, ConnectionError("down"))
+    async with make(clock, negative_ttl=0) as cache:
+        await cache.set("k", "old", category="c")
+        clock.advance(20)
+        assert await cache.get_or_set("k", source, category="c") is None
+        with pytest.raises(ConnectionError):
+            await cache.get_or_set("k", source, category="c")
+        assert not (await cache.lookup("k")).found
+
+
+async def test_a_load_that_outlasts_the_memory_of_deletions_is_not_stored() -> None:
+    """Nobody could tell any more whether its key was deleted meanwhile."""
+    clock = FakeClock()
+
+    async def slow() -> str:
+        clock.advance(61)
+        return "old"
+
+    async with make(clock, hard_timeout=None) as cache:
+        assert await cache.get_or_set("k", slow, category="c") == "old"
+        assert await cache.get("k") is None
+
+
 # What a loader may decide -----------------------------------------------------------------------------------------
 async def test_a_loader_may_set_the_life_and_the_tags_of_its_result() -> None:
     """By its parameter, or from anywhere inside."""

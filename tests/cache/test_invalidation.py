@@ -154,6 +154,13 @@ async def test_tags_that_are_none_are_refused(tags: Any, error: type[Exception],
         assert await cache.get("k") is None
 
 
+async def test_no_tag_is_no_order() -> None:
+    """Nothing to forget is more likely a mistake."""
+    async with DistributedCache() as cache:
+        with pytest.raises(ValueError, match="tags is empty; accepted are one or more texts"):
+            await cache.invalidate_tag()
+
+
 async def test_an_unknown_category_cannot_be_invalidated() -> None:
     """The error names those that can."""
     async with DistributedCache() as cache:

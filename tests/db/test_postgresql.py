@@ -296,8 +296,7 @@ async def test_an_exhausted_pool_says_how_large_it_is(postgres_url):
         async with database.begin(), database.begin():
             message = r"all 2 connections \(pool_size=1, max_overflow=1\).*pool_timeout=0\.05 s"
             with pytest.raises(PoolExhaustedError, match=message):
-                async with database.begin():
-                    pass
+                await asyncio.create_task(value(database))
             assert (await database.health()).state is DatabaseState.SATURATED
         assert (await database.health()).state is DatabaseState.UP
 

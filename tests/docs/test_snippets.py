@@ -74,7 +74,19 @@ def is_async_safe(page: Path) -> bool:
     return True
 
 
-@pytest.mark.parametrize("name", ["guide.md", "quickstart.md", "fastapi.md", "cache.md", "database.md", "tasks.md"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "guide.md",
+        "quickstart.md",
+        "fastapi.md",
+        "database.md",
+        "tasks.md",
+        "cache/index.md",
+        "cache/recipes.md",
+        "cache/guarantees.md",
+    ],
+)
 def test_snippets_run_on_real_servers(
     name: str, redis_url: str, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

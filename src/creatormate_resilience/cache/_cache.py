@@ -245,9 +245,11 @@ class DistributedCache:
     async def invalidate_tag(self, *tags: str) -> None:
         """Forget every value that has one of these tags, in one step however many they are.
 
-        Other processes notice when they next ask Redis, at most `invalidation_lag` and `l1_ttl` later.
+        Other processes notice when they next ask Redis, at most `invalidation_lag` plus `l1_ttl` later.
         """
         self._home.check()
+        if not tags:
+            raise ValueError("tags is empty; accepted are one or more texts")
         names = [tag_mark(tag) for tag in check_tags(tags)]
         until = self._now() + self._parts.config.tombstone_ttl
         await self._writer.commit(
@@ -351,7 +353,6 @@ class DistributedCache:
         keeper = Keeper(self._parts.served, load, self.delete)
         return cached_decorator(key, check_tags(tags), self._parts.categories, category, keeper)
 
-    # What it says of itself -------------------------------------------------------------------------------------------
     @property
     def state(self) -> CacheState:
         """Where values are kept now, as the last operation found it."""
@@ -366,7 +367,6 @@ class DistributedCache:
         self._home.check()
         return await self._parts.health()
 
-    # Life -------------------------------------------------------------------------------------------------------------
     async def start(self) -> Self:
         """Bind to this event loop and greet Redis. Where it is away the cache starts degraded."""
         await self.health()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
@@ -61,6 +63,7 @@ class CachedFunction(Generic[P, T]):
         if not inspect.isroutine(fn) or inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
             raise ConfigurationError(f"cached decorates functions and methods that return a result; got {name}")
         functools.update_wrapper(self, fn)
+        _mark_as_async(self)
         self._fn = fn if inspect.iscoroutinefunction(fn) else functools.partial(_in_thread, fn)
         self._template = KeyTemplate(template, fn)
         self._tags = [KeyTemplate(tag, fn, constant=True) for tag in tags]
@@ -124,6 +127,14 @@ def cached_decorator(
         return CachedFunction(fn, template, tags, part, keeper)
 
     return decorate
+
+
+def _mark_as_async(made: Any) -> None:
+    # Who asks before calling, as Sentry does of endpoints, would else take a decorated `def` for one and not await it.
+    if sys.version_info >= (3, 12):
+        inspect.markcoroutinefunction(made)
+    else:
+        made._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
 
 
 async def _in_thread(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -54,7 +54,8 @@ class CacheConfig:
         compression: What is made smaller on its way to Redis.
         timeout: Longest wait for Redis in one operation, in seconds: for a free connection and the answer together.
         connect_timeout: Longest wait for a new connection, in seconds; within an operation `timeout` ends it earlier.
-        tombstone_ttl: Seconds that Redis remembers a deletion, so that a load which began before it cannot undo it.
+        tombstone_ttl: Seconds that Redis remembers a deletion, and at least the mark of a tag, so that a load which
+            began before it cannot undo it. What took longer to load is not stored.
         invalidation_lag: Seconds for which a read from Redis may overlook that another process has invalidated a tag,
             a category or everything. 0 asks with every read.
         lock_lease: Seconds after which the lock of a load is free where its process has died. It is renewed while the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import math
@@ -28,12 +29,14 @@ from creatormate_resilience.exceptions import (
     map_exception,
 )
 from creatormate_resilience.latencies import Latencies
+from creatormate_resilience.log import get_logger
 from creatormate_resilience.outcome import Outcome, OutcomeKind, classify
 from creatormate_resilience.time_limit import time_limit
 
 __all__ = ("Loading", "Request")
 
 _LONGEST_TURN = 30.0
+_log = get_logger("cache")
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +212,17 @@ class Loading:
         entry = parts.entry(value, ttl, request.category, version, load.tags)
         if category.eager_refresh:
             entry.cost = parts.now() - began
-        if stored and not flight.superseded:
+        # What was deleted or invalidated since the load began is only remembered for so long.
+        if parts.now() - began >= parts.config.tombstone_ttl:
+            _log.warning("a load outlasted tombstone_ttl and was not stored", cache=parts.config.name)
+            return Found(entry)
+        if flight.superseded:
+            return Found(entry)
+        if stored:
             await self._writer.commit([Change(name, entry, loaded=True)])
+        elif load.store and found.entry is not None:  # there is nothing any more, and the old value must not stand in
+            gone = dataclasses.replace(parts.tombstone(), version=version)
+            await self._writer.commit([Change(name, gone, loaded=True)])
         return Found(entry)
 
     async def _called(self, request: Request, load: Load, category: CacheCategory) -> Any:

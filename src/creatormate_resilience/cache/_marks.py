@@ -33,7 +33,6 @@ def tag_mark(tag: str) -> str:
     return _TAG + tag_identity(tag)
 
 
-@functools.lru_cache(maxsize=1024)
 def marks_of(category: str, tags: tuple[str, ...]) -> tuple[str, ...]:
     """Names of the marks that can invalidate an entry."""
     return (EVERYTHING, category_mark(base_of(category)), *map(tag_mark, tags))
@@ -58,16 +57,18 @@ class Marks:
         lag: Seconds for which what Redis said of a mark is good enough.
 
     Attributes:
+        names: As `marks_of`, remembered for those asked for lately.
         in_use: Whether there has been a mark at all.
         epoch: Another object after each invalidation, so that entries notice that they have to be looked at.
     """
 
-    __slots__ = ("_floor", "_known", "_lag", "_limit", "epoch", "in_use")
+    __slots__ = ("_floor", "_known", "_lag", "_limit", "epoch", "in_use", "names")
 
     def __init__(self, limit: int, lag: float) -> None:
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._limit = limit
         self._lag = lag
+        self.names = functools.lru_cache(maxsize=1024)(marks_of)
         self._floor = b""
         self.in_use = False
         self.epoch = object()
@@ -86,7 +87,7 @@ class Marks:
         return version < self._newest(category, tags)
 
     def _newest(self, category: str, tags: tuple[str, ...]) -> bytes:
-        return max(self._floor, *(self._known.get(name, _UNKNOWN).version for name in marks_of(category, tags)))
+        return max(self._floor, *(self._known.get(name, _UNKNOWN).version for name in self.names(category, tags)))
 
     def holds_for(self, entry: Entry) -> bool:
         """Whether an entry still counts; it is noted on the entry."""

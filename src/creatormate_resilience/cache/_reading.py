@@ -151,7 +151,7 @@ class Reader:
 
     async def _ask_for_marks_of(self, carried: Iterable[tuple[str, tuple[str, ...]]]) -> None:
         for category, tags in carried:
-            if self._parts.marks.due(marks_of(category, tags), self._parts.now()):
+            if self._parts.marks.due(self._parts.marks.names(category, tags), self._parts.now()):
                 await self.ask_for_marks(name for each in carried for name in marks_of(*each))
                 return
 

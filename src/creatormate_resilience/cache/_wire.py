@@ -8,8 +8,9 @@ Format 2 puts between category and body: length 2 | cost in milliseconds 4 | tag
 used where there is such a thing, so that processes that do not know it yet can read the rest.
 
 Numbers are big-endian, moments are wall milliseconds. The scripts of `_scripts.py` read magic, version, kind and
-moments at these places, in every format. The checksum covers all after the header; an INTEGER, which Redis rewrites, has none.
-The upper half of the kind says how the body is compressed. INTEGER and TOMBSTONE, which scripts look for, never are.
+moments at these places, in every format. The checksum covers all after the header; an INTEGER, which Redis rewrites,
+has none. The upper half of the kind says how the body is compressed. INTEGER and TOMBSTONE, which scripts look for,
+never are.
 """
 
 from __future__ import annotations

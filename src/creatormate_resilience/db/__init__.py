@@ -13,15 +13,19 @@ from __future__ import annotations
 from creatormate_resilience.db._access import IsolationLevel
 from creatormate_resilience.db._config import DatabaseConfig, DatabaseOptions
 from creatormate_resilience.db._database import Database
+from creatormate_resilience.db._events import ConnectionHeldLong
+from creatormate_resilience.db._holders import Holder
 from creatormate_resilience.db._statistics import DatabaseHealth, DatabaseState, PoolStatistics
 from creatormate_resilience.db._transaction import Transaction
 
 __all__ = (
+    "ConnectionHeldLong",
     "Database",
     "DatabaseConfig",
     "DatabaseHealth",
     "DatabaseOptions",
     "DatabaseState",
+    "Holder",
     "IsolationLevel",
     "PoolStatistics",
     "Transaction",

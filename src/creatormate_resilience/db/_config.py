@@ -17,8 +17,11 @@ class DatabaseOptions(TypedDict, total=False):
     pool_size: int
     max_overflow: int
     pool_timeout: float
+    max_waiting: int | None
     pool_recycle: float
     pool_pre_ping: bool
+    keepalive: float
+    leak_threshold: float | None
     connect_timeout: float
     command_timeout: float
     idle_in_transaction_timeout: float
@@ -35,8 +38,14 @@ class DatabaseConfig:
         pool_size: Connections kept open, 1 to 1000. An in-memory SQLite database always has exactly one.
         max_overflow: Connections opened beyond that while all are in use, 0 to 1000; closed when returned.
         pool_timeout: Longest wait for a free connection, in seconds.
-        pool_recycle: Age at which a connection is replaced at its next use, in seconds; -1 for never.
+        max_waiting: Most tasks that may wait for a connection; one more is refused at once. None for no bound.
+        pool_recycle: Age at which a connection is replaced at its next use, in seconds, for each up to a tenth less so
+            that not all are replaced together; -1 for never.
         pool_pre_ping: Test a connection that has been idle for a second before it is used.
+        keepalive: Idle connections are tested this often, in seconds, so that nothing on the way forgets them; 0 for
+            never. Only after `start()`.
+        leak_threshold: A connection in use for longer than this, in seconds, is told of (`ConnectionHeldLong`) and
+            logged; None for never.
         connect_timeout: Longest wait for a new connection, in seconds. PostgreSQL only.
         command_timeout: Longest duration of one statement, in seconds. The server ends it at this time, the client
             gives up one second later on a server that does not answer. PostgreSQL only.
@@ -54,8 +63,11 @@ class DatabaseConfig:
     pool_size: int = 10
     max_overflow: int = 5
     pool_timeout: float = 5.0
+    max_waiting: int | None = None
     pool_recycle: float = 1800
     pool_pre_ping: bool = True
+    keepalive: float = 60.0
+    leak_threshold: float | None = 30.0
     connect_timeout: float = 5.0
     command_timeout: float = 30.0
     idle_in_transaction_timeout: float = 60.0
@@ -68,7 +80,11 @@ class DatabaseConfig:
         _check_count("max_overflow", self.max_overflow, 0)
         for name in ("pool_timeout", "connect_timeout", "command_timeout", "busy_timeout"):
             _check_seconds(name, getattr(self, name), "above 0")
-        for name in ("idle_in_transaction_timeout", "client_check_interval"):
+        if self.max_waiting is not None:
+            _check_count("max_waiting", self.max_waiting, 0, most=1_000_000)
+        if self.leak_threshold is not None:
+            _check_seconds("leak_threshold", self.leak_threshold, "above 0, or None (never)")
+        for name in ("idle_in_transaction_timeout", "client_check_interval", "keepalive"):
             _check_seconds(name, getattr(self, name), "0 (off) or more")
         if self.pool_recycle != -1:
             _check_seconds("pool_recycle", self.pool_recycle, "above 0, or -1 (never)")
@@ -96,9 +112,9 @@ class DatabaseConfig:
         return cls(**{**base, **options})
 
 
-def _check_count(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= 1000:
-        raise ConfigurationError(f"{name} is {value!r}; accepted are whole numbers from {least} to 1000")
+def _check_count(name: str, value: object, least: int, most: int = 1000) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise ConfigurationError(f"{name} is {value!r}; accepted are whole numbers from {least} to {most}")
 
 
 def _check_seconds(name: str, value: object, accepted: str) -> None:

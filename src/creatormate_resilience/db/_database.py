@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import warnings
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from creatormate_resilience.clock import Clock, SystemClock
+from creatormate_resilience.clock import Clock
 from creatormate_resilience.db._access import AccessModes, IsolationLevel, access_modes_of
 from creatormate_resilience.db._config import DatabaseConfig, DatabaseOptions
+from creatormate_resilience.db._events import ConnectionHeldLong
+from creatormate_resilience.db._holders import Holder
 from creatormate_resilience.db._owner import Owner
 from creatormate_resilience.db._statistics import DatabaseHealth, PoolStatistics
 from creatormate_resilience.db._transaction import Transaction, TransactionRunner
+from creatormate_resilience.events import Listener, notify
 from creatormate_resilience.exceptions import ConfigurationError, MissingDependencyError, ResilienceError
 from creatormate_resilience.log import get_logger
+from creatormate_resilience.options import check_whole, clock_of, listeners_of
 from creatormate_resilience.time_limit import time_limit
 
 _INSTALLED = find_spec("sqlalchemy") is not None and find_spec("greenlet") is not None
@@ -26,10 +31,11 @@ if TYPE_CHECKING or _INSTALLED:
     from creatormate_resilience.db._engine import make_engine, make_spare_engine
     from creatormate_resilience.db._errors import commit_outcome, database_errors
     from creatormate_resilience.db._health import HealthProbe
-    from creatormate_resilience.db._pool import read_pool
+    from creatormate_resilience.db._pool import FairPool, read_pool
     from creatormate_resilience.db._postgresql import read_only_connections
     from creatormate_resilience.db._session import TrackedSession, committed_session, make_session
     from creatormate_resilience.db._sqlite import optimize
+    from creatormate_resilience.db._upkeep import drained, keep_alive, open_connections
     from creatormate_resilience.db._url import parse_url
 
 __all__ = ("Database",)
@@ -52,6 +58,7 @@ class Database:
         engine: An `AsyncEngine` of your own, instead of a URL. It is used as it is, and not disposed of.
         config: The settings; None for the defaults.
         clock: Measures idle times and waits between attempts.
+        listeners: Told of `ConnectionHeldLong`.
         **options: Fields of `DatabaseConfig`, such as `pool_size=20`; they win over `config`.
 
     Raises:
@@ -66,6 +73,7 @@ class Database:
         engine: AsyncEngine | None = None,
         config: DatabaseConfig | None = None,
         clock: Clock | None = None,
+        listeners: Iterable[Listener] = (),
         **options: Unpack[DatabaseOptions],
     ) -> None:
         self._owner = Owner()
@@ -73,11 +81,15 @@ class Database:
             extra = "postgres" if (url or "").startswith("postgres") else "sqlite"
             raise MissingDependencyError("sqlalchemy[asyncio]", extra=extra, needed_by="Database")
         if engine is not None and (url is not None or config is not None or options):
-            raise ConfigurationError("engine= brings its own settings; accepted beside it is only clock=")
+            raise ConfigurationError("engine= brings its own settings; accepted beside it are clock= and listeners=")
         self.config = DatabaseConfig.of(config, options)
-        self._clock: Clock = clock or SystemClock()
+        self._clock: Clock = clock_of(clock)
+        self._listeners = listeners_of(listeners)
         self._url = parse_url(_DEFAULT_URL if url is None else url) if engine is None else None
-        self._engine = engine if self._url is None else make_engine(self._url, self.config, self._clock)
+        self._engine = (
+            engine if self._url is None else make_engine(self._url, self.config, self._clock, self._held_long)
+        )
+        self._keeping: asyncio.Task[None] | None = None
         self._modes: AccessModes = access_modes_of(self.engine.dialect.name, ours=self._url is not None)
 
     # Life -----------------------------------------------------------------------------------------------------------
@@ -91,18 +103,42 @@ class Database:
         self._owner.reopen()
         async with self.connect() as connection:
             await connection.exec_driver_sql("SELECT 1")
+        if self._url is not None and self.config.keepalive:
+            self._keeping = asyncio.create_task(keep_alive(self.engine, self.config.keepalive))
 
-    async def aclose(self) -> None:
-        """Close all connections that are not in use. An engine of your own is left alone."""
+    async def aclose(self, drain_timeout: float = 0.0) -> None:
+        """Close all connections. An engine of your own is left alone.
+
+        Args:
+            drain_timeout: Longest wait for those in use to come back, in seconds; meanwhile nobody gets a new one.
+                Who still has one then may go on, and its connection is closed when it comes back.
+        """
         if not self._owner.holds:
             return
         self._owner.check()
         self._owner.release()
-        if self._url is not None:
-            try:
-                await self._optimize()
-            finally:
-                await self.engine.dispose()
+        if self._url is None:
+            return
+        pool = self.engine.pool
+        try:
+            await self._stop_keeping()
+            if drain_timeout and isinstance(pool, FairPool):
+                await drained(pool, drain_timeout)
+            await self._optimize()
+        finally:
+            if isinstance(pool, FairPool):
+                pool.holders.close()
+            await self.engine.dispose()
+
+    async def _stop_keeping(self) -> None:
+        keeping, self._keeping = self._keeping, None
+        if keeping is not None:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+
+    def _held_long(self, holder: Holder) -> None:
+        _log.warning("a connection is held for long", task=holder.task, seconds=holder.seconds, where=holder.where)
+        notify(self._listeners, ConnectionHeldLong("db", holder.task, holder.seconds, holder.where))
 
     async def __aenter__(self) -> Self:
         try:
@@ -250,6 +286,32 @@ class Database:
         if statistics is None:
             raise ConfigurationError(f"{type(self.engine.pool).__name__} has no statistics; accepted is a QueuePool")
         return statistics
+
+    def holders(self) -> tuple[Holder, ...]:
+        """Who has a connection in use now, the longest first: task, since when, and what it is doing.
+
+        Raises:
+            ConfigurationError: An engine of your own has a pool that does not know.
+        """
+        pool = self.engine.pool
+        if not isinstance(pool, FairPool):
+            raise ConfigurationError(f"{type(pool).__name__} does not know who holds its connections; ours does")
+        return pool.holders.snapshot()
+
+    async def warm_up(self, connections: int | None = None) -> None:
+        """Open connections before they are needed, all at the same time.
+
+        Args:
+            connections: How many are to be open; None for `pool_size`.
+
+        Raises:
+            ResilienceError: As `begin`.
+        """
+        self._owner.check()
+        most = self.config.pool_size + self.config.max_overflow
+        check_whole("connections", self.config.pool_size if connections is None else connections, 1, most)
+        with database_errors(self.engine.pool):
+            await open_connections(self.engine, connections or self.config.pool_size)
 
     async def health(self, *, timeout: float = 1.0) -> DatabaseHealth:
         """Look whether the database answers.

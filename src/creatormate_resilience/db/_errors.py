@@ -13,6 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import Pool, QueuePool
 
+from creatormate_resilience.db._pool import exhausted
 from creatormate_resilience.db._sqlstate import sqlstate_of
 from creatormate_resilience.exceptions import (
     CommitOutcomeUnknownError,
@@ -49,7 +50,7 @@ def database_errors(pool: Pool, *, read_only: bool = False) -> Generator[None]:
     try:
         yield
     except PoolTimeout as exc:
-        raise _pool_exhausted(pool) from exc
+        raise _pool_exhausted(pool) from exc  # of a pool that is not ours
     except DBAPIError as exc:
         raise _translate(exc, read_only) from exc
 
@@ -84,11 +85,7 @@ def _translate(exc: DBAPIError, read_only: bool) -> ResilienceError:
 def _pool_exhausted(pool: Pool) -> PoolExhaustedError:
     if not isinstance(pool, QueuePool):
         return PoolExhaustedError("no connection came free in time")
-    size, overflow = pool.size(), pool.overflow()
-    return PoolExhaustedError(
-        f"all {size + overflow} connections (pool_size={size}, max_overflow={overflow}) are in use and none came free"
-        f" within pool_timeout={pool.timeout():g} s: hold connections shorter, or raise pool_size"
-    )
+    return exhausted(pool, f"none came free within pool_timeout={pool.timeout():g} s")
 
 
 def _answered(exc: BaseException) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from creatormate_resilience.latencies import LatencyQuantiles
+
 __all__ = ("DatabaseHealth", "DatabaseState", "PoolStatistics")
 
 
@@ -18,6 +20,12 @@ class PoolStatistics:
         in_use: Connections handed out.
         idle: Connections open and free.
         overflow: Connections open beyond `size`.
+        waiting: Tasks that wait for one. This and the next are counted by our own pool only.
+        timeouts: Tasks that waited in vain, since the start; so are the next two.
+        created: Connections opened.
+        closed: Connections closed.
+        wait_time: How long tasks waited for a connection; None before the first.
+        use_time: How long connections were in use; None before the first.
     """
 
     size: int
@@ -25,11 +33,37 @@ class PoolStatistics:
     in_use: int
     idle: int
     overflow: int
+    waiting: int = 0
+    timeouts: int = 0
+    created: int = 0
+    closed: int = 0
+    wait_time: LatencyQuantiles | None = None
+    use_time: LatencyQuantiles | None = None
 
     @property
     def saturated(self) -> bool:
         """Whether the next caller would have to wait."""
         return self.max_overflow >= 0 and self.in_use >= self.size + self.max_overflow
+
+    def as_metrics(self) -> dict[str, float]:
+        """The numbers under the names that OpenTelemetry gives them (semantic conventions for database clients).
+
+        Returns:
+            Name to number; a state stands in brackets, a quantile of seconds as its suffix.
+        """
+        metrics: dict[str, float] = {
+            "db.client.connection.count[used]": self.in_use,
+            "db.client.connection.count[idle]": self.idle,
+            "db.client.connection.idle.max": self.size,
+            "db.client.connection.max": self.size + max(0, self.max_overflow),
+            "db.client.connection.pending_requests": self.waiting,
+            "db.client.connection.timeouts": self.timeouts,
+        }
+        for name, seen in (("wait_time", self.wait_time), ("use_time", self.use_time)):
+            if seen is not None:
+                quantiles = {"p50": seen.p50, "p95": seen.p95, "p99": seen.p99, "max": seen.longest}
+                metrics |= {f"db.client.connection.{name}.{which}": value for which, value in quantiles.items()}
+        return metrics
 
 
 class DatabaseState(enum.StrEnum):
