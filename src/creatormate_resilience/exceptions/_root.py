@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
 from types import MappingProxyType
-from typing import Any, ClassVar, Self, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict, Unpack, cast
 
 from creatormate_resilience.exceptions._advice import RetryAdvice, retry_advice
 from creatormate_resilience.exceptions._catalog import MessageCatalog, translated
@@ -57,6 +56,23 @@ def _check_options(cls: type[object], options: Mapping[str, object]) -> None:
 
 def _no_advice(_: BaseException) -> ResilienceError | None:
     return None
+
+
+if TYPE_CHECKING:
+    from functools import cached_property as made_once
+else:
+
+    class made_once:  # noqa: N801 - used like a function
+        """`cached_property` as it is from Python 3.12 on: without the lock, which costs an error more than all else."""
+
+        def __init__(self, make: Callable[[Any], Any]) -> None:
+            self.__doc__ = make.__doc__
+            self._make = make
+
+        def __get__(self, instance: Any, owner: Any = None) -> Any:
+            if instance is None:
+                return self
+            return instance.__dict__.setdefault(self._make.__name__, self._make(instance))
 
 
 class ResilienceError(Exception):
@@ -121,22 +137,22 @@ class ResilienceError(Exception):
             raise ValueError(f"error_id is {error_id!r:.100}; accepted are 1 to 128 of A-Z, a-z, 0-9 and . _ : -")
         self._error_id = error_id
 
-    @cached_property
+    @made_once
     def user_message(self) -> str:
         """What end users read."""
         return self.default_user_message
 
-    @cached_property
+    @made_once
     def context(self) -> dict[str, Any]:
         """Details for operators."""
         return {}
 
-    @cached_property
+    @made_once
     def public(self) -> dict[str, Any]:
         """Details for API clients."""
         return {}
 
-    @cached_property
+    @made_once
     def headers(self) -> dict[str, str]:
         """Headers of a response."""
         return {}
