@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, Pool, QueuePool
+from sqlalchemy.util.queue import Empty
 
 from creatormate_resilience.clock import Clock
 from creatormate_resilience.db._fair_queue import FairQueue
@@ -70,15 +70,30 @@ class FairPool(AsyncAdaptedQueuePool):
     def _do_get(self) -> ConnectionPoolEntry:
         began = self.clock.monotonic()
         try:
-            record = super()._do_get()
-        except PoolTimeout:
-            self.counters.timeouts += 1
-            raise exhausted(self, f"none came free within pool_timeout={self.timeout():g} s") from None
+            while (record := self._idle_or_new(began)) is None:
+                pass  # woken because there was room, and somebody else was faster
         finally:
             self.holders.waits_no_more()
         self.counters.wait_time.add(self.clock.monotonic() - began)
         self.holders.took(record)
         return record
+
+    def _idle_or_new(self, began: float) -> ConnectionPoolEntry | None:
+        """A connection that is idle, or opened now, or returned while we wait; None where it is worth another try."""
+        if self.queue.empty() and self._inc_overflow():
+            try:
+                return self._create_connection()
+            except BaseException:
+                self._dec_overflow()
+                raise
+        left = began + self.timeout() - self.clock.monotonic()
+        try:
+            return self.queue.get(block=True, timeout=left)
+        except Empty:
+            if self.clock.monotonic() < began + self.timeout():
+                return None
+        self.counters.timeouts += 1
+        raise exhausted(self, f"none came free within pool_timeout={self.timeout():g} s")
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
         self.holders.returned(record)
