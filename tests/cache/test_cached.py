@@ -13,7 +13,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from creatormate_resilience.cache import CacheCategory, DistributedCache
+from creatormate_resilience.cache import CacheCategory, DistributedCache, current_load
 from creatormate_resilience.exceptions import ConfigurationError, OperationTimeoutError
 
 pytestmark = pytest.mark.anyio
@@ -206,3 +206,51 @@ def test_two_sets_of_arguments_never_share_a_key() -> None:
     assert pair.key("a:b", "c") != pair.key("a", "b:c")
     assert pair.key("a%3Ab", "c") != pair.key("a:b", "c")
     assert len({pair.key(*each) for each in (("", ":"), (":", ""), ("", ""), ("%", ""), ("", "%"))}) == 5
+
+
+async def test_functions_that_share_a_key_do_not_share_their_results(cache: DistributedCache) -> None:
+    """What one has stored under its type is not handed to the caller of the other."""
+
+    @dataclass
+    class Brief:
+        number: int
+
+    @cache.cached(key="user:{number}")
+    async def full(number: int) -> User:
+        return User(number)
+
+    @cache.cached(key="user:{number}")
+    async def plain(number: int):
+        return number
+
+    assert [await full(1), await plain(1), await full(1)] == [User(1), 1, User(1)]
+
+
+async def test_threads_that_were_given_up_on_are_bounded() -> None:
+    """They count until they end: a loader that hangs does not take the machine's threads."""
+    go = threading.Event()
+    async with DistributedCache(categories={"c": CacheCategory(ttl=10, hard_timeout=0.005)}) as cache:
+
+        @cache.cached(key="slow:{n}", category="c")
+        def hang(n: int) -> int:
+            go.wait(20)
+            return n
+
+        before = threading.active_count()
+        for number in range(60):
+            with pytest.raises(OperationTimeoutError):
+                await hang(number)
+        assert threading.active_count() - before <= 32
+        go.set()
+
+
+async def test_what_is_not_stored_need_not_be_storable(cache: DistributedCache) -> None:
+    """It is handed to those who wait, as it is."""
+    thing = object()
+
+    @cache.cached(key="thing:{n}")
+    async def load(n: int) -> User:
+        current_load().store = False
+        return thing  # type: ignore[return-value]
+
+    assert await load(1) is thing

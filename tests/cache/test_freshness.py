@@ -146,8 +146,7 @@ async def test_a_value_is_loaded_again_before_its_time_is_over() -> None:
         source.go.clear()
         for _ in range(5):
             assert await cache.get_or_set("k", load, category="c") == "old"
-        await asyncio.sleep(0)
-        assert source.calls == 2
+        await until(lambda: source.calls == 2)
         assert cache.statistics().refreshes == 1
         source.go.set()
         await until(lambda: cache.statistics().loads_under_way == 0)

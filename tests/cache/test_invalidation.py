@@ -36,11 +36,11 @@ async def test_a_tag_takes_all_that_have_it_and_nothing_else(cache: DistributedC
     await cache.set_many({"b": 2, "c": 3}, tags=["team:2"])
     await cache.set("d", 4)
     await cache.invalidate_tag("team:1", "unknown")
-    assert await cache.get_many("abcd") == {"b": 2, "c": 3, "d": 4}
+    assert await cache.get_many(list("abcd")) == {"b": 2, "c": 3, "d": 4}
     await cache.set("a", 5, tags=["team:1"])
     assert await cache.get("a") == 5
     await cache.invalidate_tag("team:2", "reports")
-    assert await cache.get_many("abcd") == {"a": 5, "d": 4}
+    assert await cache.get_many(list("abcd")) == {"a": 5, "d": 4}
 
 
 async def test_a_category_goes_as_a_whole(cache: DistributedCache) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from typing import Any
 
+import aiohttp
+import httpx
 import pytest
 
 from creatormate_resilience.cache import CacheCategory, DistributedCache, LoadFailed, StaleServed
@@ -19,6 +22,7 @@ from creatormate_resilience.exceptions import (
     ConfigurationError,
     ExternalAPIUnavailableError,
     NotFoundError,
+    OperationTimeoutError,
     ShuttingDownError,
 )
 from creatormate_resilience.policies import Retry
@@ -155,7 +159,7 @@ async def test_a_loader_that_asks_for_its_own_key_gets_an_error(cache: Distribut
     async def hop() -> Any:
         return await cache.get_or_set("other", again)
 
-    with pytest.raises(ConfigurationError, match="very key"):
+    with pytest.raises(ConfigurationError, match=r"very key|waits for it"):
         await asyncio.wait_for(cache.get_or_set("k", again if hops == 1 else hop), 5)
 
 
@@ -357,3 +361,74 @@ async def test_bad_decorations_are_refused_at_once(cache: DistributedCache) -> N
         cache.cached(key="u:{user_id}", category="nope")
     with pytest.raises(ValueError, match="ttl"):
         cache.cached(key="u:{user_id}", ttl=-1)
+
+
+@pytest.mark.parametrize("ring", [2, 5])
+async def test_loads_that_wait_for_each_other_are_told_so(cache: DistributedCache, ring: int) -> None:
+    """Begun by different callers, in one process: the last one to ask closes the ring and gets the error."""
+    started = [asyncio.Event() for _ in range(ring)]
+
+    async def load(number: int) -> Any:
+        started[number].set()
+        for event in started:
+            await event.wait()
+        return await cache.get_or_set(f"k{(number + 1) % ring}", lambda: "never")
+
+    asked = [asyncio.create_task(cache.get_or_set(f"k{n}", functools.partial(load, n))) for n in range(ring)]
+    results = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 5)
+    assert all(isinstance(result, ConfigurationError) for result in results)
+    assert "whose loader waits for it" in str(results[0])
+
+
+async def test_who_waits_does_not_wait_for_a_loader_to_clean_up() -> None:
+    """Its time is over for them when it is over, however long it then takes, and the key is free again."""
+    cleaning, go = asyncio.Event(), asyncio.Event()
+
+    async def stubborn() -> str:
+        try:
+            await asyncio.sleep(100)
+        except asyncio.CancelledError:
+            cleaning.set()
+            await go.wait()
+        return "late"
+
+    async with DistributedCache(categories={"c": CacheCategory(ttl=10, hard_timeout=0.02)}) as cache:
+        with pytest.raises(OperationTimeoutError):
+            await cache.get_or_set("k", stubborn, category="c")
+        await cleaning.wait()
+        assert await cache.get_or_set("k", lambda: "new", category="c") == "new"
+        go.set()
+
+
+async def test_a_loader_cannot_close_its_own_cache(cache: DistributedCache) -> None:
+    """It would wait for itself."""
+    with pytest.raises(ConfigurationError, match="closes the cache that it loads for"):
+        await cache.get_or_set("k", cache.aclose)
+
+
+async def test_a_dropped_connection_is_bridged_with_every_client() -> None:
+    """An upstream that closes the connection in the middle is as away as one that refuses it."""
+    clock = FakeClock()
+    errors = [
+        httpx.RemoteProtocolError("Server disconnected"),
+        aiohttp.ServerDisconnectedError(),
+        aiohttp.ClientPayloadError(),
+    ]
+    async with DistributedCache(clock=clock, categories={"c": CacheCategory(ttl=10, grace=1000, throttle=0)}) as cache:
+        await cache.set("k", "old", category="c")
+        clock.advance(20)
+        for error in errors:
+
+            async def fail(error: Exception = error) -> str:
+                raise error
+
+            assert await cache.get_or_set("k", fail, category="c") == "old"
+
+
+@pytest.mark.parametrize("verb", ["get_many", "delete_many"])
+async def test_one_text_is_not_several_keys(cache: DistributedCache, verb: str) -> None:
+    """Its letters are nobody's keys."""
+    with pytest.raises(TypeError, match="keys is 'user:1'"):
+        await getattr(cache, verb)("user:1")
+    with pytest.raises(TypeError, match="accepted is a mapping of keys to values"):
+        await cache.set_many(["a"])  # type: ignore[arg-type]

@@ -8,10 +8,11 @@ import sys
 import textwrap
 from typing import Any
 
+import anyio
 import pytest
 
 from creatormate_resilience.cache import CacheCategory, DistributedCache
-from creatormate_resilience.exceptions import CacheUnavailableError, LockNotAcquiredError
+from creatormate_resilience.exceptions import CacheUnavailableError, LockNotAcquiredError, ShuttingDownError
 from servers import RedisServer
 
 pytestmark = pytest.mark.anyio
@@ -195,3 +196,47 @@ async def test_without_redis_the_lock_of_a_load_costs_nothing() -> None:
     """One process needs none: single flight is enough."""
     async with DistributedCache(categories={"locked": CacheCategory(ttl=600, lock=True)}) as cache:
         assert await cache.get_or_set("k", lambda: "value", category="locked") == "value"
+
+
+async def test_a_lock_is_for_one_block(cache: DistributedCache) -> None:
+    """Entered a second time it would let two in; the error says what to do."""
+    lock = cache.lock("report")
+    async with lock:
+        with pytest.raises(RuntimeError, match=r"for one block; call cache.lock\(\) for another"):
+            async with lock:
+                pass
+
+
+@pytest.mark.parametrize("moment", ["taking", "inside", "leaving"])
+async def test_whatever_cancels_frees_the_lock(cache: DistributedCache, moment: str) -> None:
+    """Also a scope of anyio, which interrupts every further await, and in whatever moment it comes."""
+    for steps in range(12):
+        with anyio.CancelScope() as scope:
+            entering = moment == "taking"
+            if entering:
+                asyncio.get_running_loop().call_later(steps * 0.0002, scope.cancel)
+            async with cache.lock("report", lease=30, wait=5):
+                if moment == "inside":
+                    scope.cancel()
+                    await asyncio.sleep(1)
+                if moment == "leaving":
+                    asyncio.get_running_loop().call_later(steps * 0.0002, scope.cancel)
+    async with asyncio.timeout(5), cache.lock("report", wait=4):
+        pass
+
+
+async def test_waiting_for_a_lock_ends_with_the_cache() -> None:
+    """Nobody gets a lock of a cache that is closed."""
+    cache = DistributedCache()
+    await cache.start()
+    async with cache.lock("report"):
+
+        async def wait() -> None:
+            async with cache.lock("report"):
+                raise AssertionError("it entered")
+
+        waiting = asyncio.create_task(wait())
+        await asyncio.sleep(0.02)
+        await cache.aclose()
+        with pytest.raises(ShuttingDownError):
+            await waiting

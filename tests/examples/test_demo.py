@@ -230,6 +230,7 @@ def eventually_gone(temporary: Path) -> bool:
 
 
 DEMO = str(ROOT / "examples" / "creator_service" / "demo.py")
+QUESTION = {"user_id": "u", "channel_id": "c", "question": "q?"}
 
 
 @pytest.mark.slow
@@ -242,8 +243,9 @@ def test_a_short_demo_runs_through_and_stays_until_ctrl_c(temporary: Path):
             line = child.stdout.readline()
             assert line, out
             out += line
-        answer = httpx.post(f"{stays[1]}/ask", json={"user_id": "u", "channel_id": "c", "question": "q?"})
-        assert answer.json()["degraded"] is False
+        until = time.monotonic() + 20  # its answer budget is 0.15 s, and a machine may stall
+        while httpx.post(f"{stays[1]}/ask", json=QUESTION).json()["degraded"]:
+            assert time.monotonic() < until
         child.send_signal(signal.SIGINT)
         _, err = child.communicate(timeout=20)
     assert (child.returncode, err) == (0, "")

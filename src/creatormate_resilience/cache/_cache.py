@@ -13,7 +13,7 @@ from creatormate_resilience.cache._cached import CachedDecorator, Keeper, cached
 from creatormate_resilience.cache._category import check_seconds, check_ttl
 from creatormate_resilience.cache._config import CacheConfig, CacheOptions
 from creatormate_resilience.cache._entry import BY_BODY, Freshness
-from creatormate_resilience.cache._keys import Tags, check_tags, identity
+from creatormate_resilience.cache._keys import Tags, check_tags, check_values, identity, several
 from creatormate_resilience.cache._load import AnyLoader, AsyncLoader, SyncLoader
 from creatormate_resilience.cache._loading import Loading
 from creatormate_resilience.cache._lock import CacheLock, Locks
@@ -81,7 +81,6 @@ class DistributedCache:
         self._now = self._parts.now
         self._marks = self._parts.marks
 
-    # Reading ----------------------------------------------------------------------------------------------------------
     async def get(self, key: str, default: Any = None) -> Any:
         """The value of a key. While Redis is away, a value within its category's grace counts too.
 
@@ -103,7 +102,7 @@ class DistributedCache:
     async def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """The values of those keys that have one, with at most one trip to Redis for them."""
         self._home.check()
-        names = {key: identity(key) for key in keys}
+        names = {key: identity(key) for key in several(keys)}
         found = await self._reader.find_many(dict.fromkeys(names.values()))
         values = {key: self._reader.hand_out(name, found[name], BY_BODY) for key, name in names.items()}
         return {key: value for key, value in values.items() if value is not BY_BODY}
@@ -137,7 +136,6 @@ class DistributedCache:
             return default
         return self._reader.hand_out(name, found, default)
 
-    # Writing ----------------------------------------------------------------------------------------------------------
     async def set(
         self, key: str, value: Any, ttl: float | None = None, category: str | None = None, tags: Tags = ()
     ) -> None:
@@ -162,6 +160,7 @@ class DistributedCache:
     ) -> None:
         """`set` for several keys, with at most one trip to Redis. All are checked before any is stored."""
         self._home.check()
+        check_values(values)
         ttl, kind, tags = check_ttl(ttl), self._parts.categories.check(category), check_tags(tags)
         entries = {key: self._parts.entry(value, ttl, kind, None, tags) for key, value in values.items()}
         await self._commit([Change(identity(key), entry) for key, entry in entries.items()])
@@ -177,7 +176,7 @@ class DistributedCache:
     async def delete_many(self, keys: Iterable[str]) -> int:
         """`delete` for several keys, with at most one trip to Redis; tells how many had a value."""
         self._home.check()
-        names = dict.fromkeys(identity(key) for key in keys)
+        names = dict.fromkeys(identity(key) for key in several(keys))
         return sum(await self._commit([Change(name, self._parts.tombstone()) for name in names]))
 
     async def add(
@@ -281,14 +280,13 @@ class DistributedCache:
             wait: Longest wait for it, in seconds; 0 does not wait, None waits as long as it takes.
 
         Returns:
-            A context manager for one block. Entering it raises `LockNotAcquiredError` after too long a wait, and
-            `CacheUnavailableError` where Redis is away. Where the lock was lost, leaving it raises the former.
+            A context manager for one block. It raises `LockNotAcquiredError` after too long a wait, and at the end
+            where the lock was lost; `CacheUnavailableError` where Redis is away.
         """
         self._home.check()
-        longest = None if wait is None else check_seconds("wait", wait, zero=True)
-        return self._locks.lock(name, check_seconds("lease", lease), longest)
+        wait = None if wait is None else check_seconds("wait", wait, zero=True)
+        return self._locks.lock(name, check_seconds("lease", lease), wait)
 
-    # Loading ----------------------------------------------------------------------------------------------------------
     @overload
     async def get_or_set(
         self, key: str, loader: AsyncLoader[T], ttl: float | None = None, category: str | None = None, tags: Tags = ()
@@ -347,10 +345,10 @@ class DistributedCache:
             Results are stored as what the function's return annotation says, unless the category has a type.
 
         Raises:
-            ConfigurationError: A template does not fit the function, or what is decorated is no function.
+            ConfigurationError: A template does not fit the function, or it is none.
         """
         load = functools.partial(self._loading.load, ttl=check_ttl(ttl))
-        keeper = Keeper(self._parts.served, load, self.delete)
+        keeper = Keeper(self._parts.served, load, self.delete, self._parts.threads.run)
         return cached_decorator(key, check_tags(tags), self._parts.categories, category, keeper)
 
     @property
@@ -376,7 +374,8 @@ class DistributedCache:
         """End the loads under way and close the client, unless it was given. May be called twice."""
         self._home.leave()
         self._parts.memory.clear()
-        await self._loading.flights.aclose()
+        await self._loading.aclose()
+        await self._locks.aclose()
         await self._reader.aclose()
         if self._parts.store is not None:
             await self._parts.store.aclose()

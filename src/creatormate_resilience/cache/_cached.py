@@ -10,8 +10,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
-import anyio.to_thread
-
 from creatormate_resilience.cache._annotations import type_of_results
 from creatormate_resilience.cache._category import Categories
 from creatormate_resilience.cache._entry import Entry
@@ -40,14 +38,16 @@ class Keeper:
     """The verbs of the cache that a decorated function uses.
 
     Attributes:
-        served: Takes a key; the entry that memory may hand out as it is, counted, or None.
+        served: Takes a key and a category; the entry that memory may hand out as it is, counted, or None.
         load: Takes a key, a loader, a category, tags, and `renew=True` for a load in any case.
         delete: Takes a key.
+        in_thread: Takes a sync function and its arguments.
     """
 
-    served: Callable[[str], Entry | None]
+    served: Callable[[str, str], Entry | None]
     load: Callable[..., Awaitable[Any]]
     delete: Callable[[str], Awaitable[bool]]
+    in_thread: Callable[..., Awaitable[Any]]
 
 
 class CachedFunction(Generic[P, T]):
@@ -64,7 +64,7 @@ class CachedFunction(Generic[P, T]):
             raise ConfigurationError(f"cached decorates functions and methods that return a result; got {name}")
         functools.update_wrapper(self, fn)
         _mark_as_async(self)
-        self._fn = fn if inspect.iscoroutinefunction(fn) else functools.partial(_in_thread, fn)
+        self._fn = fn if inspect.iscoroutinefunction(fn) else functools.partial(keeper.in_thread, fn)
         self._template = KeyTemplate(template, fn)
         self._tags = [KeyTemplate(tag, fn, constant=True) for tag in tags]
         self._category = category
@@ -73,7 +73,7 @@ class CachedFunction(Generic[P, T]):
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """The kept result for these arguments, or a new one."""
         key = self._template.key(*args, **kwargs)
-        if (entry := self._keeper.served(key)) is not None:
+        if (entry := self._keeper.served(key, self._category)) is not None:
             return cast("T", entry.value)
         loader, tags = functools.partial(self._fn, *args, **kwargs), self.tags(*args, **kwargs)
         return cast("T", await self._keeper.load(key, loader, self._category, tags))
@@ -135,11 +135,6 @@ def _mark_as_async(made: Any) -> None:
         inspect.markcoroutinefunction(made)
     else:
         made._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
-
-
-async def _in_thread(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    # Who gives up waiting, or whose time is over, leaves the thread to its end.
-    return await anyio.to_thread.run_sync(functools.partial(fn, *args, **kwargs), abandon_on_cancel=True)
 
 
 class BoundCachedFunction(Generic[P2, T]):

@@ -14,7 +14,16 @@ from creatormate_resilience.cache._statistics import Counters
 from creatormate_resilience.exceptions import ConfigurationError
 from creatormate_resilience.options import check_share
 
-__all__ = ("DEFAULT_CATEGORIES", "CacheCategory", "Categories", "Known", "base_of", "check_seconds", "check_ttl")
+__all__ = (
+    "DEFAULT_CATEGORIES",
+    "CacheCategory",
+    "Categories",
+    "Known",
+    "base_of",
+    "check_seconds",
+    "check_ttl",
+    "is_of",
+)
 
 _LONGEST = 10 * 366 * 86_400.0
 _LONGEST_NAME = 200
@@ -128,6 +137,11 @@ DEFAULT_CATEGORIES: Mapping[str, CacheCategory] = MappingProxyType({
 def base_of(category: str) -> str:
     """The category that this one is a part of; itself unless `Categories.part` made it."""
     return category.partition(_PART_OF)[0]
+
+
+def is_of(stored: str, asked: str) -> bool:
+    """Whether a value of one category will do where another is asked for: all but what has a type of its own."""
+    return stored == asked or (_PART_OF not in stored and _PART_OF not in asked)
 
 
 @dataclass(frozen=True, slots=True)

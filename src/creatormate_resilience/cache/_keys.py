@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
-__all__ = ("RESERVED", "KeySpace", "Tags", "check_tags", "identity", "tag_identity")
+__all__ = ("RESERVED", "KeySpace", "Tags", "check_tags", "check_values", "identity", "several", "tag_identity")
 
 _LONGEST = 65_536
 _LONGEST_PLAIN = 200
@@ -37,6 +37,27 @@ def identity(key: str) -> str:
 def tag_identity(tag: str) -> str:
     """What a tag is called in the name of its mark."""
     return tag if _fits_plainly(tag) else f"{RESERVED}{_digest(tag)}"
+
+
+def several(keys: Iterable[str]) -> Iterable[str]:
+    """Keys as they were given, unless they are one text, whose letters nobody means.
+
+    Raises:
+        TypeError: It is one text.
+    """
+    if isinstance(keys, str):
+        raise TypeError(f"keys is {keys!r:.200}; accepted are keys in a list or another iterable")
+    return keys
+
+
+def check_values(values: Mapping[str, object]) -> None:
+    """See that these are keys and values.
+
+    Raises:
+        TypeError: They are something else.
+    """
+    if not isinstance(values, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"values is {values!r:.200}; accepted is a mapping of keys to values")
 
 
 def check_tags(tags: Iterable[str]) -> tuple[str, ...]:

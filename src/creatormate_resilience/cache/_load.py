@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import Any, TypeAlias, TypeVar
 
 from creatormate_resilience.cache._category import check_seconds
 from creatormate_resilience.cache._keys import check_tags
 from creatormate_resilience.cache._statistics import CacheResult
-from creatormate_resilience.exceptions import ConfigurationError
+from creatormate_resilience.deadline import deadline_scope
+from creatormate_resilience.exceptions import ConfigurationError, OperationTimeoutError
 
-__all__ = ("AnyLoader", "AsyncLoader", "Load", "SyncLoader", "call_loader", "current_load")
+__all__ = ("AnyLoader", "AsyncLoader", "Load", "LoaderCalls", "SyncLoader", "current_load")
 
 T = TypeVar("T")
 
@@ -71,10 +74,56 @@ def current_load() -> Load:
     return load
 
 
-def call_loader(loader: Callable[..., Any], load: Load) -> Any:
-    """Call a loader, with the load where it has a parameter for it. In a context of its own."""
-    _current.set(load)
-    return loader(load) if _wants_load(loader) else loader()
+class LoaderCalls:
+    """The loaders that are running. One that is given up on is cancelled, and nobody waits for how it ends."""
+
+    __slots__ = ("_tasks",)
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def run(self, loader: AnyLoader, load: Load, limit: float | None, what: str) -> Any:
+        """Call a loader, with its load where it has a parameter for it, in a task of its own.
+
+        Args:
+            loader: Async or sync.
+            load: What it may know and decide.
+            limit: Seconds after which it has failed; None for no limit.
+            what: It is, for the error.
+
+        Raises:
+            OperationTimeoutError: It took longer.
+        """
+        struck: list[bool] = []
+        scope = nullcontext() if limit is None else deadline_scope(limit, struck=lambda: bool(struck))
+
+        async def call() -> Any:
+            with scope:
+                _current.set(load)
+                value = loader(load) if _wants_load(loader) else loader()
+                return await value if inspect.isawaitable(value) else value
+
+        task = asyncio.create_task(call())
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        try:
+            await asyncio.wait((task,), timeout=limit)
+        finally:
+            if not task.done():
+                struck.append(True)
+                task.cancel()
+        if not task.done():
+            raise OperationTimeoutError(f"{what} took longer than {limit:g} s")
+        return task.result()
+
+    async def aclose(self) -> None:
+        """Wait until those that were given up on have ended."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen: nobody may wait for it any more
 
 
 def _wants_load(loader: Callable[..., Any]) -> bool:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
 import math
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from creatormate_resilience.cache._category import CacheCategory, check_ttl
+from creatormate_resilience.cache._category import CacheCategory, check_ttl, is_of
 from creatormate_resilience.cache._entry import BY_BODY, Freshness
 from creatormate_resilience.cache._events import LoadFailed, StaleServed
 from creatormate_resilience.cache._keys import Tags, check_tags, identity
-from creatormate_resilience.cache._load import AnyLoader, Load, call_loader
+from creatormate_resilience.cache._load import AnyLoader, Load, LoaderCalls
 from creatormate_resilience.cache._lock import FIRST_PAUSE, Lease, Locks, rest
 from creatormate_resilience.cache._parts import Parts
-from creatormate_resilience.cache._reading import Found, Reader, count_hit
+from creatormate_resilience.cache._reading import NOTHING, Found, Reader, count_hit
 from creatormate_resilience.cache._single_flight import Flight, SingleFlight
 from creatormate_resilience.cache._statistics import CacheResult, CacheState
 from creatormate_resilience.cache._wire import CorruptEntryError
@@ -31,7 +29,6 @@ from creatormate_resilience.exceptions import (
 from creatormate_resilience.latencies import Latencies
 from creatormate_resilience.log import get_logger
 from creatormate_resilience.outcome import Outcome, OutcomeKind, classify
-from creatormate_resilience.time_limit import time_limit
 
 __all__ = ("Loading", "Request")
 
@@ -70,11 +67,12 @@ class Loading:
         locks: Of the cache.
     """
 
-    __slots__ = ("_locks", "_parts", "_reader", "_writer", "flights", "latencies")
+    __slots__ = ("_calls", "_locks", "_parts", "_reader", "_writer", "flights", "latencies")
 
     def __init__(self, parts: Parts, reader: Reader, writer: Writer, locks: Locks) -> None:
         self.flights = SingleFlight[Found]()
         self.latencies = Latencies()
+        self._calls = LoaderCalls()
         self._parts = parts
         self._reader = reader
         self._writer = writer
@@ -105,7 +103,7 @@ class Loading:
         if renew:
             self.flights.supersede(name)
         found = self._reader.find_here(name)
-        if renew or not self._serves(found):
+        if renew or not self._serves(found, category):
             patience = self._parts.categories.category(request.category).soft_timeout
             flight = self._flight(name, request)
             found = await self.flights.join(flight, None if renew else patience)
@@ -119,9 +117,15 @@ class Loading:
         except CorruptEntryError as error:
             raise CacheSerializationError("the loaded value cannot be read back") from error
 
-    def _serves(self, found: Found) -> bool:
-        entry, now = found.entry, self._parts.now()
-        return entry is not None and now < entry.confirm_at
+    async def aclose(self) -> None:
+        """End the loads under way."""
+        await self.flights.aclose()
+        await self._calls.aclose()
+        self._parts.threads.close()
+
+    def _serves(self, found: Found, category: str) -> bool:
+        entry = found.entry
+        return entry is not None and self._parts.now() < entry.confirm_at and is_of(entry.category, category)
 
     def _flight(self, name: str, request: Request) -> Flight[Found]:
         """The load under way, unless what it will bring has been invalidated since; else a new one."""
@@ -147,9 +151,11 @@ class Loading:
     # In the task of the load ------------------------------------------------------------------------------------------
     async def _fly(self, name: str, request: Request, flight: Flight[Found]) -> Found:
         found = await self._reader.find(name)
-        if not request.renew and self._will_do(found):
+        if not request.renew and self._will_do(found, request.category):
             count_hit(found)
             return _for_all(found)
+        if found.entry is not None and not is_of(found.entry.category, request.category):
+            found = NOTHING  # another function's result under the same key
         if found.stale and not request.renew:
             flight.meanwhile = _for_all(found)
         if not request.renew and (refresh := self.flights.refresh(name)) is not None:
@@ -157,9 +163,12 @@ class Loading:
         self._parts.categories.counters(request.category).misses += not request.renew
         return await self._renewed(name, request, found, flight)
 
-    def _will_do(self, found: Found) -> bool:
-        """Whether it is fresh, or stale and not to be loaded again yet."""
-        return found.entry is not None and (not found.stale or self._parts.now() < found.entry.rest_until)
+    def _will_do(self, found: Found, category: str) -> bool:
+        """Whether it is what is asked for, and fresh, or stale and not to be loaded again yet."""
+        entry = found.entry
+        if entry is None or not is_of(entry.category, category):
+            return False
+        return not found.stale or self._parts.now() < entry.rest_until
 
     async def _renewed(self, name: str, request: Request, found: Found, flight: Flight[Found]) -> Found:
         """What is loaded now; or where another process loads it: what that has stored, or an old value meanwhile."""
@@ -175,11 +184,11 @@ class Loading:
                 break  # somebody takes very long; better twice than never
             pause = await rest(pause)
             found = await self._reader.find(name)
-            if self._will_do(found):
+            if self._will_do(found, request.category):
                 return _for_all(found)
         try:
             found = await self._reader.find(name)  # it may have been stored before it was our turn
-            if not request.renew and self._will_do(found):
+            if not request.renew and self._will_do(found, request.category):
                 return _for_all(found)
             return await self._loaded(name, request, found, flight)
         finally:
@@ -209,33 +218,28 @@ class Loading:
             self._note_standing_in(name, found, type(error).__name__)
             return _for_all(found)
         ttl, stored = _life(load, request, category, value)
+        late = parts.now() - began >= parts.config.tombstone_ttl
+        if late:  # what was deleted or invalidated since the load began is only remembered for so long
+            _log.warning("a load outlasted tombstone_ttl and was not stored", cache=parts.config.name)
+        if not stored:
+            if load.store and found.entry is not None and not late:  # what stood there is gone, and must not stand in
+                gone = dataclasses.replace(parts.tombstone(), version=version)
+                await self._writer.commit([Change(name, gone, loaded=True)])
+            return Found(parts.unstored(value, request.category))
         entry = parts.entry(value, ttl, request.category, version, load.tags)
         if category.eager_refresh:
             entry.cost = parts.now() - began
-        # What was deleted or invalidated since the load began is only remembered for so long.
-        if parts.now() - began >= parts.config.tombstone_ttl:
-            _log.warning("a load outlasted tombstone_ttl and was not stored", cache=parts.config.name)
-            return Found(entry)
-        if flight.superseded:
-            return Found(entry)
-        if stored:
+        if not late and not flight.superseded:
             await self._writer.commit([Change(name, entry, loaded=True)])
-        elif load.store and found.entry is not None:  # there is nothing any more, and the old value must not stand in
-            gone = dataclasses.replace(parts.tombstone(), version=version)
-            await self._writer.commit([Change(name, gone, loaded=True)])
         return Found(entry)
 
     async def _called(self, request: Request, load: Load, category: CacheCategory) -> Any:
         parts, counters = self._parts, self._parts.categories.counters(request.category)
         counters.loads += 1
         began = parts.now()
-        limit = category.hard_timeout
         try:
-            async with (
-                nullcontext() if limit is None else time_limit(limit, what=f"a load of cache {parts.config.name!r}")
-            ):
-                value = call_loader(request.loader, load)
-                return await value if inspect.isawaitable(value) else value
+            what = f"a load of cache {parts.config.name!r}"
+            return await self._calls.run(request.loader, load, category.hard_timeout, what)
         except Exception:
             counters.load_failures += 1
             raise

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from types import TracebackType
-from typing import ParamSpec, Self
+from typing import Any, Self, TypeVar
 
 from creatormate_resilience.cache._keys import RESERVED, identity
 from creatormate_resilience.cache._parts import Parts
@@ -16,7 +17,7 @@ from creatormate_resilience.redaction import redact_text
 
 __all__ = ("FIRST_PAUSE", "CacheLock", "Lease", "Locks", "rest")
 
-P = ParamSpec("P")
+T = TypeVar("T")
 
 FIRST_PAUSE = 0.01
 _LONGEST_PAUSE = 0.2
@@ -49,17 +50,17 @@ class _LocksHere:
 
 
 class Lease:
-    """A lock that may be taken and is renewed by a task until it is released. Made by `Locks`.
+    """A lock that may be taken and is renewed by a task until it is released. Made by `Locks`; for one use.
 
     Attributes:
         lost: Somebody else may hold the lock: it could not be renewed in time.
     """
 
-    __slots__ = ("_key", "_locks", "_parts", "_renewing", "_seconds", "_token", "lost")
+    __slots__ = ("_key", "_owner", "_parts", "_renewing", "_seconds", "_token", "lost")
 
-    def __init__(self, parts: Parts, locks: _LocksHere, key: str, seconds: float) -> None:
+    def __init__(self, parts: Parts, owner: Locks, key: str, seconds: float) -> None:
         self._parts = parts
-        self._locks = parts.store or locks
+        self._owner = owner
         self._key = key
         self._seconds = seconds
         self._token = os.urandom(16)
@@ -67,12 +68,19 @@ class Lease:
         self.lost = False
 
     async def acquire(self) -> bool:
-        """Take the lock where it is free.
+        """Take the lock where it is free. Who is cancelled meanwhile has not taken it.
 
         Raises:
             CacheUnavailableError: Redis did not answer.
+            ShuttingDownError: The cache is closed.
         """
-        mine = await self._ask(self._locks.acquire_lock, self._key, self._token, self._seconds)
+        self._parts.home.check()
+        asking = self._owner.own(self._ask("acquire_lock", self._seconds))
+        try:
+            mine = await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            _ = self._owner.own(self._undo(asking))
+            raise
         if mine:
             self._renewing = asyncio.create_task(self._renew())
         return mine
@@ -89,17 +97,22 @@ class Lease:
         return True
 
     async def release(self) -> None:
-        """Give the lock back. Where Redis is away it ends with its lease."""
+        """Give the lock back, also where this is cancelled. Where Redis is away it ends with its lease."""
         if self._renewing is None:
             return
         self._renewing.cancel()
-        await asyncio.gather(self._renewing, return_exceptions=True)
         self._renewing = None
-        try:
-            held = await self._ask(self._locks.release_lock, self._key, self._token)
-        except CacheUnavailableError:
-            return
-        self.lost = self.lost or not held
+        await asyncio.shield(self._owner.own(self._give_back()))
+
+    async def _give_back(self) -> None:
+        with suppress(CacheUnavailableError):
+            held = await self._ask("release_lock")
+            self.lost = self.lost or not held
+
+    async def _undo(self, asking: asyncio.Task[bool]) -> None:
+        with suppress(CacheUnavailableError):
+            if await asking:
+                await self._ask("release_lock")
 
     async def _renew(self) -> None:
         renewed_at = self._parts.now()
@@ -107,26 +120,28 @@ class Lease:
             await asyncio.sleep(self._seconds / 3)
             asked_at = self._parts.now()
             try:
-                self.lost = not await self._ask(self._locks.renew_lock, self._key, self._token, self._seconds)
+                self.lost = not await self._ask("renew_lock", self._seconds)
                 renewed_at = asked_at
             except CacheUnavailableError:
                 self.lost = self._parts.now() - renewed_at >= self._seconds
 
-    async def _ask(self, verb: Callable[P, Awaitable[bool]], *args: P.args, **kwargs: P.kwargs) -> bool:
+    async def _ask(self, verb: str, *lease: float) -> bool:
         if self._parts.store is None:
-            return await verb(*args, **kwargs)
-        return await self._parts.link.reach(verb, *args, **kwargs)
+            ask: Callable[..., Awaitable[bool]] = getattr(self._owner.here, verb)
+            return await ask(self._key, self._token, *lease)
+        return await self._parts.link.reach(getattr(self._parts.store, verb), self._key, self._token, *lease)
 
 
 class CacheLock:
     """A lock around a block: `async with cache.lock("report"):`. For one use."""
 
-    __slots__ = ("_lease", "_name", "_wait")
+    __slots__ = ("_entered", "_lease", "_name", "_wait")
 
     def __init__(self, name: str, lease: Lease, wait: float | None) -> None:
         self._name = name
         self._lease = lease
         self._wait = wait
+        self._entered = False
 
     @property
     def lost(self) -> bool:
@@ -134,6 +149,9 @@ class CacheLock:
         return self._lease.lost
 
     async def __aenter__(self) -> Self:
+        if self._entered:
+            raise RuntimeError("a CacheLock is for one block; call cache.lock() for another")
+        self._entered = True
         if not await self._lease.wait(self._wait):
             raise LockNotAcquiredError(f"lock {redact_text(self._name, 200)!r} is held by somebody else")
         return self
@@ -156,11 +174,28 @@ class Locks:
         parts: Of the cache.
     """
 
-    __slots__ = ("_here", "_parts")
+    __slots__ = ("_parts", "_tasks", "here")
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._here = _LocksHere(parts)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.here = _LocksHere(parts)
+
+    def own(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Do something in a task that nobody's cancellation ends."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen: who asked may have been cancelled
+
+    async def aclose(self) -> None:
+        """Wait until what is under way has ended."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def lock(self, name: str, lease: float, wait: float | None) -> CacheLock:
         """A lock for who asks for one by name."""
@@ -171,7 +206,7 @@ class Locks:
         return self._lease(f"{RESERVED}load:{key}", self._parts.config.lock_lease)
 
     def _lease(self, name: str, seconds: float) -> Lease:
-        return Lease(self._parts, self._here, self._parts.keys.wire(name), seconds)
+        return Lease(self._parts, self, self._parts.keys.wire(name), seconds)
 
 
 async def rest(pause: float, longest: float | None = None) -> float:

@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from creatormate_resilience.cache._category import CacheCategory, Categories
+from creatormate_resilience.cache._category import CacheCategory, Categories, is_of
 from creatormate_resilience.cache._config import CacheConfig
 from creatormate_resilience.cache._entry import Entry, Kind
 from creatormate_resilience.cache._events import EntryRejected
@@ -19,6 +19,7 @@ from creatormate_resilience.cache._loop import HomeLoop
 from creatormate_resilience.cache._marks import Marks
 from creatormate_resilience.cache._memory import Memory
 from creatormate_resilience.cache._statistics import CacheHealth, CacheState, CacheStatistics, Counters
+from creatormate_resilience.cache._threads import Threads
 from creatormate_resilience.cache._version import VersionClock, seconds_of
 from creatormate_resilience.cache._wire import CorruptEntryError, unpack
 from creatormate_resilience.cache.redis import RedisClient, RedisStore
@@ -79,13 +80,16 @@ class Parts:
         self.wall = time.time if store is None else store.wall
         self.versions = VersionClock(self.wall)
         self.home = HomeLoop()
+        self.threads = Threads()
         self.deletes = self.invalidations = self.rejected = 0
         self._listeners = listeners
 
-    def served(self, key: str) -> Entry | None:
-        """The entry whose value memory may hand out as it is, counted as a hit."""
+    def served(self, key: str, category: str) -> Entry | None:
+        """The entry whose value memory may hand out as it is where this category is asked for, counted as a hit."""
         entry = self.memory.get(key)
         if entry is None or self.now() >= entry.serve_until or entry.epoch is not self.marks.epoch:
+            return None
+        if not is_of(entry.category, category):
             return None
         entry.counters.memory_hits += 1
         return entry
@@ -145,6 +149,11 @@ class Parts:
         kind, body = known.codec.encode(value)
         decided, life = version or self.versions.next(), self.life(known.category, ttl)
         return Entry(decided, kind, category, body, known.shared(value), *life, tags=tags, counters=known.counters)
+
+    def unstored(self, value: Any, category: str) -> Entry:
+        """What carries a value that is not stored to those who wait for it, as it is."""
+        now, counters = self.now(), self.categories.counters(category)
+        return Entry(b"", Kind.VALUE, category, b"", value, now, now, now, now, counters=counters)
 
     def tombstone(self) -> Entry:
         """The note of a deletion that happens now."""

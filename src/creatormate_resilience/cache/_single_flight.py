@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from creatormate_resilience.exceptions import CacheError, ConfigurationError, ShuttingDownError
 
@@ -14,14 +15,15 @@ __all__ = ("Flight", "SingleFlight")
 
 T = TypeVar("T")
 
-_loading: ContextVar[frozenset[tuple[int, str]]] = ContextVar("creatormate_resilience_cache_loading")
-_NONE: frozenset[tuple[int, str]] = frozenset()
+_loading: ContextVar[Flight[Any] | None] = ContextVar("creatormate_resilience_cache_loading", default=None)
 
 
 class Flight(Generic[T]):
     """A load under way.
 
     Attributes:
+        parent: The load whose loader began it.
+        owner: Where it is kept.
         key: Whose.
         stamp: What its result may be compared with: a version of the moment it began.
         task: It.
@@ -29,15 +31,49 @@ class Flight(Generic[T]):
         meanwhile: What who does not want to wait may have instead.
     """
 
-    __slots__ = ("key", "meanwhile", "stamp", "superseded", "task")
+    __slots__ = ("_waits_for", "key", "meanwhile", "owner", "parent", "stamp", "superseded", "task")
 
     task: asyncio.Task[T]
 
-    def __init__(self, key: str, stamp: bytes) -> None:
+    def __init__(self, owner: object, key: str, stamp: bytes) -> None:
+        self._waits_for: list[Flight[Any]] = []
+        self.parent = _loading.get()
+        self.owner = owner
         self.key = key
         self.stamp = stamp
         self.superseded = False
         self.meanwhile: T | None = None
+
+    @contextmanager
+    def waiting_for(self, other: Flight[Any]) -> Generator[None]:
+        """While its loader waits for the result of another load.
+
+        Raises:
+            ConfigurationError: That one waits for this one, directly or through others, so neither would ever end.
+        """
+        if other is self:
+            raise ConfigurationError(f"the loader of {self.key!r:.200} asks the cache for the very key it is loading")
+        if other.leads_to(self):
+            raise ConfigurationError(
+                f"the loader of {self.key!r:.200} asks the cache for {other.key!r:.200}, whose loader waits for it"
+            )
+        self._waits_for.append(other)
+        try:
+            yield
+        finally:
+            self._waits_for.remove(other)
+
+    def leads_to(self, target: Flight[Any]) -> bool:
+        """Whether this is that load, or waits for it."""
+        seen, ahead = set[int](), [self]
+        while ahead:
+            flight = ahead.pop()
+            if flight is target:
+                return True
+            if id(flight) not in seen:
+                seen.add(id(flight))
+                ahead += flight._waits_for
+        return False
 
 
 class SingleFlight(Generic[T]):
@@ -52,13 +88,7 @@ class SingleFlight(Generic[T]):
         self._closed = False
 
     def get(self, key: str) -> Flight[T] | None:
-        """The load under way that who asks for this key waits for.
-
-        Raises:
-            ConfigurationError: This is called by that very load, which would wait for itself.
-        """
-        if (id(self), key) in _loading.get(_NONE):
-            raise ConfigurationError(f"the loader of {key!r:.200} asks the cache for the very key it is loading")
+        """The load under way that who asks for this key waits for."""
         return self._flights.get(key)
 
     def refresh(self, key: str) -> Flight[T] | None:
@@ -77,11 +107,13 @@ class SingleFlight(Generic[T]):
             background: Whether it is one for which nobody has to wait.
 
         Raises:
+            ConfigurationError: This is called by a load of that very key.
             ShuttingDownError: The cache is being closed.
         """
         if self._closed:
             raise ShuttingDownError("the cache is closed")
-        flights, flight = self._refreshes if background else self._flights, Flight[T](key, stamp)
+        self._check_not_inside(key)
+        flights, flight = self._refreshes if background else self._flights, Flight[T](self, key, stamp)
 
         async def fly() -> T:
             try:
@@ -91,7 +123,7 @@ class SingleFlight(Generic[T]):
                     del flights[key]
 
         context = contextvars.Context()  # clean: a shared load must not end with the first caller's deadline
-        context.run(_loading.set, _loading.get(_NONE) | {(id(self), key)})
+        context.run(_loading.set, flight)
         flight.task = asyncio.get_running_loop().create_task(fly(), context=context)
         flights[key] = flight
         self._tasks.add(flight.task)
@@ -107,8 +139,14 @@ class SingleFlight(Generic[T]):
 
         Raises:
             CacheError: The load was cancelled from inside.
+            ConfigurationError: It waits, directly or through others, for the load that this is called by.
             ShuttingDownError: The cache was closed during the load.
         """
+        here = _loading.get()
+        with nullcontext() if here is None else here.waiting_for(flight):
+            return await self._joined(flight, patience)
+
+    async def _joined(self, flight: Flight[T], patience: float | None) -> T:
         if patience is not None:
             await asyncio.wait((flight.task,), timeout=patience)
             if not flight.task.done() and flight.meanwhile is not None:
@@ -128,12 +166,26 @@ class SingleFlight(Generic[T]):
                 flight.superseded = True
 
     async def aclose(self) -> None:
-        """Cancel the loads and wait until they have ended."""
+        """Cancel the loads and wait until they have ended.
+
+        Raises:
+            ConfigurationError: One of them calls this, and would wait for itself.
+        """
+        here = _loading.get()
+        if here is not None and here.owner is self:
+            raise ConfigurationError("a loader closes the cache that it loads for")
         self._closed = True
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _check_not_inside(self, key: str) -> None:
+        outer = _loading.get()
+        while outer is not None:
+            if outer.owner is self and outer.key == key:
+                raise ConfigurationError(f"the loader of {key!r:.200} asks the cache for the very key it is loading")
+            outer = outer.parent
 
     def _landed(self, task: asyncio.Task[T]) -> None:
         self._tasks.discard(task)
