@@ -81,6 +81,16 @@ async def hold_for_a_moment(database: Database) -> None:
         await connection.execute(text("SELECT pg_sleep(0.05)"))
 
 
+async def test_a_healthy_idle_connection_survives_its_ping(postgres_url):
+    """A connection that was idle is tested and used again, not replaced."""
+    clock = ShiftedClock()
+    async with Database(postgres_url, clock=clock, pool_size=1, max_overflow=0) as database:
+        clock.advance(5)
+        async with database.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+        assert database.pool_statistics().created == 1
+
+
 async def test_a_block_is_committed_or_rolled_back_as_a_whole(database):
     """The server says the same as the block's end."""
     async with database.begin(isolation_level="REPEATABLE READ") as session:

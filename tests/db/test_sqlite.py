@@ -12,6 +12,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from creatormate_resilience.db import Database
 from creatormate_resilience.exceptions import (
     AlreadyExistsError,
+    ConfigurationError,
     DatabaseError,
     DatabaseUnavailableError,
     DataIntegrityError,
@@ -178,3 +179,65 @@ async def test_savepoints_do_not_end_the_transaction(database):
         async with database.session() as session, session.begin_nested():
             (await session.get_one(Counter, 1)).value = 9
     assert await counted(database) == 2
+
+
+async def test_a_cancelled_writer_keeps_nobody_out(tmp_path):
+    """Wherever in its statements a task is cancelled, the next writer gets the lock."""
+
+    async def busy() -> None:
+        async with database.begin() as session:
+            while True:
+                await session.execute(text("SELECT 1"))
+
+    async with Database(f"sqlite:///{tmp_path}/app.db", busy_timeout=2) as database:
+        for number in range(20):
+            task = asyncio.create_task(busy())
+            for _ in range(10 + number):
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.001 * number)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            async with database.begin():
+                pass
+
+
+async def test_a_statement_whose_task_was_cancelled_is_interrupted(tmp_path):
+    """A long statement of a cancelled task does not keep the next writer waiting until it ends."""
+    endless = text("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n")
+
+    async def busy() -> None:
+        async with database.begin() as session:
+            started.set()
+            await session.execute(endless)
+
+    async with Database(f"sqlite:///{tmp_path}/app.db", busy_timeout=5) as database:
+        started = asyncio.Event()
+        task = asyncio.create_task(busy())
+        await started.wait()
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        async with database.begin():
+            pass
+
+
+async def test_a_refused_commit_leaves_a_connection_that_can_be_used(tmp_path):
+    """A COMMIT that fails on a deferred foreign key is rolled back, and the next transaction begins."""
+    async with Database(f"sqlite:///{tmp_path}/app.db", pool_size=1, max_overflow=0) as database:
+        async with database.begin() as session:
+            await session.execute(text("CREATE TABLE p (id INTEGER PRIMARY KEY)"))
+            await session.execute(text("CREATE TABLE u (id INTEGER REFERENCES p(id) DEFERRABLE INITIALLY DEFERRED)"))
+        with pytest.raises(DataIntegrityError):
+            async with database.begin() as session:
+                await session.execute(text("INSERT INTO u VALUES (5)"))
+        async with database.begin() as session:
+            assert (await session.execute(text("SELECT count(*) FROM u"))).scalar_one() == 0
+
+
+async def test_warming_up_in_memory_opens_its_one_connection():
+    """The default of `warm_up` is the size of the pool there is, not the one that was asked for."""
+    async with Database("sqlite://", pool_timeout=0.2) as database:
+        await database.warm_up()
+        assert database.pool_statistics().idle == 1
+        with pytest.raises(ConfigurationError, match="connections"):
+            await database.warm_up(2)

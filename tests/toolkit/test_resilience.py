@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from creatormate_resilience.breaker import BreakerState
 from creatormate_resilience.cache import CacheState
+from creatormate_resilience.db import SlowQuery
 from creatormate_resilience.exceptions import (
     CircuitOpenError,
     ConfigurationError,
@@ -19,6 +20,7 @@ from creatormate_resilience.exceptions import (
     RetriesExhaustedError,
 )
 from creatormate_resilience.settings import ServiceSettings, Settings
+from creatormate_resilience.testing import Recorder
 from creatormate_resilience.toolkit import Resilience, close_default, current_resilience
 
 pytestmark = pytest.mark.anyio
@@ -43,6 +45,18 @@ async def test_one_block_starts_and_closes_everything():
         assert (await resilience.health.ready()).status == "pass"
     assert not resilience.started
     assert (await resilience.health.ready()).status == "fail"
+
+
+async def test_its_listeners_hear_its_database(tmp_path):
+    """What the database has to say comes where the rest of the toolkit's events do."""
+    recorder = Recorder()
+    settings = Settings(database_url=f"sqlite:///{tmp_path}/app.db", database_config={"slow_query_threshold": 1e-9})
+    async with (
+        Resilience(settings, listeners=[recorder]) as resilience,
+        resilience.database.connect() as connection,
+    ):
+        await connection.execute(text("SELECT 1"))
+    assert recorder.of(SlowQuery)
 
 
 async def test_the_default_database_is_not_made_for_who_asks_for_none():

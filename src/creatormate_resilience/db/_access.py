@@ -61,7 +61,7 @@ _POSTGRESQL = AccessModes(
     read_only={"postgresql_readonly": True},
     reader={"isolation_level": "AUTOCOMMIT"},
 )
-_FOREIGN_POSTGRESQL = AccessModes(
+_PLAIN_POSTGRESQL = AccessModes(
     read_write={},
     read_only={"postgresql_readonly": True},
     reader={"postgresql_readonly": True},
@@ -69,16 +69,17 @@ _FOREIGN_POSTGRESQL = AccessModes(
 _FOREIGN = AccessModes(read_write={}, read_only=None, reader={})
 
 
-def access_modes_of(dialect: str, *, ours: bool) -> AccessModes:
+def access_modes_of(dialect: str, *, ours: bool, pgbouncer: bool = False) -> AccessModes:
     """The modes of an engine.
 
     Args:
         dialect: SQLAlchemy's name of the kind of database.
         ours: Whether this library made the engine. One that it did not make is used as it is.
+        pgbouncer: Whether connections are shared between transactions, so that none has settings of its own.
 
     Returns:
         The modes.
     """
-    if ours:
+    if ours and not pgbouncer:
         return _SQLITE if dialect == "sqlite" else _POSTGRESQL
-    return _FOREIGN_POSTGRESQL if dialect == "postgresql" else _FOREIGN
+    return _PLAIN_POSTGRESQL if dialect == "postgresql" else _FOREIGN

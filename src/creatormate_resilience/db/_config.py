@@ -27,6 +27,11 @@ class DatabaseOptions(TypedDict, total=False):
     idle_in_transaction_timeout: float
     client_check_interval: float
     busy_timeout: float
+    pgbouncer: bool
+    query_statistics: bool
+    slow_query_threshold: float | None
+    explain_slow_queries: bool
+    repeated_query_threshold: int | None
     connect_args: Mapping[str, Any]
 
 
@@ -54,6 +59,15 @@ class DatabaseConfig:
         client_check_interval: How often the server looks whether the client of a running statement is still there,
             in seconds; 0 for never (servers before 14 need that). PostgreSQL only.
         busy_timeout: Longest wait for another writer, in seconds. SQLite only.
+        pgbouncer: The URL leads to PgBouncer in transaction mode, where one server connection serves many clients. Then
+            nothing is kept on a connection: no prepared statements, no settings of the session (so the server's own
+            `statement_timeout` counts), no autocommit; `connect()` reads in a transaction. PostgreSQL only.
+        query_statistics: Count and time statements, for `Database.query_statistics` and the events below.
+        slow_query_threshold: A statement that takes this long, in seconds, is told of (`SlowQuery`); None for never.
+        explain_slow_queries: Ask for the plan of a slow SELECT, on a connection of its own, and tell of it
+            (`QueryExplained`). Not for SQLite in memory.
+        repeated_query_threshold: A statement that runs more often than this within one request, or one use of a
+            connection, is told of (`RepeatedQuery`); None for never, which saves the cost of looking.
         connect_args: Passed on to the driver's `connect`; wins over what is set here.
 
     Raises:
@@ -73,6 +87,11 @@ class DatabaseConfig:
     idle_in_transaction_timeout: float = 60.0
     client_check_interval: float = 1.0
     busy_timeout: float = 5.0
+    pgbouncer: bool = False
+    query_statistics: bool = True
+    slow_query_threshold: float | None = 0.5
+    explain_slow_queries: bool = False
+    repeated_query_threshold: int | None = None
     connect_args: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)  # may hold a password
 
     def __post_init__(self) -> None:
@@ -82,14 +101,20 @@ class DatabaseConfig:
             _check_seconds(name, getattr(self, name), "above 0")
         if self.max_waiting is not None:
             _check_count("max_waiting", self.max_waiting, 0, most=1_000_000)
-        if self.leak_threshold is not None:
-            _check_seconds("leak_threshold", self.leak_threshold, "above 0, or None (never)")
+        if self.repeated_query_threshold is not None:
+            _check_count("repeated_query_threshold", self.repeated_query_threshold, 1, most=1_000_000)
+        for name in ("leak_threshold", "slow_query_threshold"):
+            if getattr(self, name) is not None:
+                _check_seconds(name, getattr(self, name), "above 0, or None (never)")
         for name in ("idle_in_transaction_timeout", "client_check_interval", "keepalive"):
             _check_seconds(name, getattr(self, name), "0 (off) or more")
         if self.pool_recycle != -1:
             _check_seconds("pool_recycle", self.pool_recycle, "above 0, or -1 (never)")
-        if not isinstance(self.pool_pre_ping, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError(f"pool_pre_ping is {self.pool_pre_ping!r}; accepted are True and False")
+        for name in ("pool_pre_ping", "pgbouncer", "query_statistics", "explain_slow_queries"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigurationError(f"{name} is {getattr(self, name)!r}; accepted are True and False")
+        if self.explain_slow_queries and (not self.query_statistics or self.slow_query_threshold is None):
+            raise ConfigurationError("explain_slow_queries=True needs query_statistics=True and a slow_query_threshold")
 
     @classmethod
     def of(cls, config: DatabaseConfig | None, options: Mapping[str, Any]) -> DatabaseConfig:

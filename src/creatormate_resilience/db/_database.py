@@ -14,8 +14,10 @@ from creatormate_resilience.clock import Clock
 from creatormate_resilience.db._access import AccessModes, IsolationLevel, access_modes_of
 from creatormate_resilience.db._config import DatabaseConfig, DatabaseOptions
 from creatormate_resilience.db._events import ConnectionHeldLong
+from creatormate_resilience.db._execution import OWN
 from creatormate_resilience.db._holders import Holder
 from creatormate_resilience.db._owner import Owner
+from creatormate_resilience.db._query_statistics import Order, QueryStatistics
 from creatormate_resilience.db._statistics import DatabaseHealth, PoolStatistics
 from creatormate_resilience.db._transaction import Transaction, TransactionRunner
 from creatormate_resilience.events import Listener, notify
@@ -33,6 +35,7 @@ if TYPE_CHECKING or _INSTALLED:
     from creatormate_resilience.db._health import HealthProbe
     from creatormate_resilience.db._pool import FairPool, read_pool
     from creatormate_resilience.db._postgresql import read_only_connections
+    from creatormate_resilience.db._query_watch import QueryWatch
     from creatormate_resilience.db._session import TrackedSession, committed_session, make_session
     from creatormate_resilience.db._sqlite import optimize
     from creatormate_resilience.db._upkeep import drained, keep_alive, open_connections
@@ -58,7 +61,7 @@ class Database:
         engine: An `AsyncEngine` of your own, instead of a URL. It is used as it is, and not disposed of.
         config: The settings; None for the defaults.
         clock: Measures idle times and waits between attempts.
-        listeners: Told of `ConnectionHeldLong`.
+        listeners: Told of `ConnectionHeldLong`, `SlowQuery`, `QueryExplained` and `RepeatedQuery`.
         **options: Fields of `DatabaseConfig`, such as `pool_size=20`; they win over `config`.
 
     Raises:
@@ -86,11 +89,16 @@ class Database:
         self._clock: Clock = clock_of(clock)
         self._listeners = listeners_of(listeners)
         self._url = parse_url(_DEFAULT_URL if url is None else url) if engine is None else None
+        if self.config.pgbouncer and self._url is not None and self._url.get_backend_name() != "postgresql":
+            raise ConfigurationError(f"pgbouncer=True does not go with {self._url.drivername}; accepted is postgresql")
         self._engine = (
             engine if self._url is None else make_engine(self._url, self.config, self._clock, self._held_long)
         )
         self._keeping: asyncio.Task[None] | None = None
-        self._modes: AccessModes = access_modes_of(self.engine.dialect.name, ours=self._url is not None)
+        self._modes: AccessModes = access_modes_of(
+            self.engine.dialect.name, ours=self._url is not None, pgbouncer=self.config.pgbouncer
+        )
+        self._queries = QueryWatch(self.engine, self._url, self.config, self._listeners)
 
     # Life -----------------------------------------------------------------------------------------------------------
     async def start(self) -> None:
@@ -102,7 +110,7 @@ class Database:
         """
         self._owner.reopen()
         async with self.connect() as connection:
-            await connection.exec_driver_sql("SELECT 1")
+            await connection.exec_driver_sql(f"SELECT 1 {OWN}")
         if self._url is not None and self.config.keepalive:
             self._keeping = asyncio.create_task(keep_alive(self.engine, self.config.keepalive))
 
@@ -122,6 +130,7 @@ class Database:
         pool = self.engine.pool
         try:
             await self._stop_keeping()
+            await self._queries.aclose()
             if drain_timeout and isinstance(pool, FairPool):
                 await drained(pool, drain_timeout)
             await self._optimize()
@@ -302,16 +311,36 @@ class Database:
         """Open connections before they are needed, all at the same time.
 
         Args:
-            connections: How many are to be open; None for `pool_size`.
+            connections: How many are to be open; None for the size of the pool, which is 1 for SQLite in memory.
 
         Raises:
             ResilienceError: As `begin`.
         """
         self._owner.check()
-        most = self.config.pool_size + self.config.max_overflow
-        check_whole("connections", self.config.pool_size if connections is None else connections, 1, most)
+        numbers = self.pool_statistics()
+        wanted = numbers.size if connections is None else connections
+        check_whole("connections", wanted, 1, numbers.size + numbers.max_overflow)
         with database_errors(self.engine.pool):
-            await open_connections(self.engine, connections or self.config.pool_size)
+            await open_connections(self.engine, wanted)
+
+    def query_statistics(self, *, top: int = 10, by: Order = "total_time") -> tuple[QueryStatistics, ...]:
+        """Which statements ran, how often and for how long; those too that failed or were cancelled.
+
+        Args:
+            top: How many.
+            by: What puts them in order, the largest first.
+
+        Returns:
+            A row for each statement without its literals; as the last, where there were too many, `(other)`.
+
+        Raises:
+            ConfigurationError: An argument is out of its range, or `query_statistics` is switched off.
+        """
+        return self._queries.recorder.top(top, by)
+
+    def reset_query_statistics(self) -> None:
+        """Count from zero."""
+        self._queries.recorder.reset()
 
     async def health(self, *, timeout: float = 1.0) -> DatabaseHealth:
         """Look whether the database answers.

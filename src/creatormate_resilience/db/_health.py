@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from creatormate_resilience.clock import Clock
 from creatormate_resilience.db._errors import database_errors
+from creatormate_resilience.db._execution import OWN
 from creatormate_resilience.db._pool import read_pool
 from creatormate_resilience.db._statistics import DatabaseHealth, DatabaseState
 from creatormate_resilience.exceptions import ResilienceError
@@ -63,4 +64,4 @@ class HealthProbe:
         with database_errors(engine.pool):
             async with engine.connect() as plain:
                 connection = await plain.execution_options(**self.options)
-                await connection.exec_driver_sql("SELECT 1")
+                await connection.exec_driver_sql(f"SELECT 1 {OWN}")

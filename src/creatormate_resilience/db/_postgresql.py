@@ -45,6 +45,9 @@ def postgresql_connect_args(config: DatabaseConfig) -> dict[str, Any]:
         "client_connection_check_interval": config.client_check_interval,
     }
     given = dict(config.connect_args)
+    if config.pgbouncer:  # it refuses settings at the start, and hands each transaction to another connection
+        own = {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+        return {"timeout": config.connect_timeout, "command_timeout": config.command_timeout, **own, **given}
     server_settings = {name: str(round(seconds * 1000)) for name, seconds in settings.items() if seconds}
     server_settings.update(given.pop("server_settings", {}))
     return {
@@ -58,7 +61,7 @@ def postgresql_connect_args(config: DatabaseConfig) -> dict[str, Any]:
 
 def install(engine: AsyncEngine, config: DatabaseConfig, clock: Clock) -> None:
     """Make this engine's pool test what it hands out."""
-    checkout = _Checkout(config.pool_pre_ping, clock)
+    checkout = _Checkout(config.pool_pre_ping, clock, sets_read_only=not config.pgbouncer)
     pool = engine.sync_engine.pool
     event.listen(pool, "connect", checkout.connected)
     event.listen(pool, "checkin", checkout.returned)
@@ -72,6 +75,8 @@ class _Checkout:
 
     pre_ping: bool
     clock: Clock
+    sets_read_only: bool = True
+    """Whether a connection may be given a setting of its own."""
     lost_at: float = float("-inf")
     """When a connection was last found dead. Older ones are closed without waiting for an answer."""
 
@@ -103,9 +108,9 @@ class _Checkout:
         if driver.is_closed():
             raise ConnectionError("the connection was closed while idle")
         if self.pre_ping and self.clock.monotonic() - record.info["used_at"] >= _RECENTLY:
-            await driver.execute(";", timeout=_PING_TIMEOUT)
+            await driver.execute("SELECT 1", timeout=_PING_TIMEOUT)  # it takes no empty statement
         wanted = _read_only.get()
-        if record.info["read_only"] is not wanted:
+        if self.sets_read_only and record.info["read_only"] is not wanted:
             mode = "on" if wanted else "off"
             await driver.execute(f"SET default_transaction_read_only = {mode}", timeout=_PING_TIMEOUT)
             record.info["read_only"] = wanted

@@ -52,7 +52,7 @@ class Resilience:
         database: Used instead of the settings' own.
         tasks: Used instead of the settings' own.
         breakers: Used instead of the settings' own.
-        listeners: Told of everything that breakers, services, cache and tasks have to say.
+        listeners: Told of everything that breakers, services, cache, database and tasks have to say.
 
     Starting one makes it the current one of its event loop, so that handlers and the module-level shortcuts find it. A
     dependency that is away does not keep it from starting: `health` tells, and comes back by itself.
@@ -230,7 +230,8 @@ class Resilience:
     def _make_database(self) -> Database:
         settings = self.settings
         return _configured(
-            "DATABASE_URL and DATABASE_CONFIG", lambda: Database(settings.database_url, **settings.database_config)
+            "DATABASE_URL and DATABASE_CONFIG",
+            lambda: Database(settings.database_url, listeners=self._listeners, **settings.database_config),
         )
 
     def _make_tasks(self) -> TaskExecutor:

@@ -1,0 +1,1 @@
+"""What the advisor asks PostgreSQL, and what it makes of the answers."""

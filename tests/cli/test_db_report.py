@@ -1,0 +1,110 @@
+"""`creatormate-resilience db-report`: its exit codes, its output, and no password anywhere."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from creatormate_resilience.cli import main
+
+WARNING = "CREATE TABLE t (id INTEGER PRIMARY KEY, a); CREATE INDEX one ON t (a); CREATE INDEX two ON t (a);"
+
+
+@pytest.fixture
+def url(tmp_path):
+    connection = sqlite3.connect(tmp_path / "app.db")
+    connection.executescript(WARNING)
+    connection.close()
+    return f"sqlite:///{tmp_path / 'app.db'}"
+
+
+def test_the_report_is_printed_as_a_table(url, capsys):
+    """With the SQL that would change things, and 0 where no `--fail-on` is given."""
+    assert main(["db-report", url]) == 0
+    printed = capsys.readouterr()
+    assert "duplicate_index" in printed.out
+    assert 'DROP INDEX "two";' in printed.out
+    assert printed.err == ""
+
+
+def test_the_report_is_printed_as_json(url, capsys):
+    """One document, for other programs."""
+    assert main(["db-report", url, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["findings"][0]["kind"] == "duplicate_index"
+
+
+@pytest.mark.parametrize(("fail_on", "code"), [("warning", 1), ("critical", 0)])
+def test_fail_on_decides_the_exit_code(url, fail_on, code):
+    """1 where something is at least as severe."""
+    assert main(["db-report", url, "--fail-on", fail_on]) == code
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("nonsense", "malformed"),
+        ("mysql://me:geheim@127.0.0.1/x", "unknown scheme"),
+        ("postgresql://me:geheim@127.0.0.1:1/x", "cannot connect"),
+        ("postgresql://me:geheim@127.0.0.1:1/x?nothing=1", "unknown parameters"),
+        ("sqlite:////nowhere/app.db", "there is no SQLite file"),
+    ],
+)
+def test_what_cannot_be_looked_at_is_one_clear_line(url, said, capsys):
+    """On the standard error, without the password, and the exit code is 3."""
+    assert main(["db-report", url]) == 3
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1
+    assert said in printed.err
+    assert "geheim" not in printed.err
+
+
+def test_a_wrong_name_or_password_is_one_clear_line(postgres_url, capsys):
+    """As the server says it."""
+    for wrong in (postgres_url.replace("postgres@", "nobody:geheim@"), postgres_url.rpartition("/")[0] + "/nowhere"):
+        assert main(["db-report", wrong]) == 3
+        printed = capsys.readouterr().err
+        assert "does not exist" in printed
+        assert "geheim" not in printed
+        assert len(printed.splitlines()) == 1
+
+
+def test_a_real_server_is_looked_at(postgres_url, capsys):
+    """The suite's servers run with fsync off, which is critical anywhere else."""
+    assert main(["db-report", postgres_url, "--fail-on", "critical"]) == 1
+    assert "fsync" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["db-report"],
+        ["postgresql://me:geheim@h/x"],
+        ["db-report", "sqlite://", "postgresql://me:geheim@h/x"],
+        ["db-report", "sqlite://", "--fail-on", "postgresql://me:geheim@h/x"],
+    ],
+)
+def test_a_wrong_command_line_shows_no_password(arguments, capsys):
+    """Whatever stands in the wrong place; the exit code is 2."""
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    assert "geheim" not in capsys.readouterr().err
+
+
+def test_a_missing_package_is_named_with_the_command_that_brings_it(tmp_path):
+    """One line, no traceback."""
+    code = (
+        "import sys; sys.modules['sqlalchemy'] = None\n"
+        "from creatormate_resilience.cli import main; sys.exit(main(['db-report', 'postgresql://h/x']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 3
+    assert done.stderr.count("\n") == 1
+    assert 'pip install "creatormate-resilience[postgres]"' in done.stderr
