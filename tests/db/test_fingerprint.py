@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -198,23 +199,37 @@ def test_hostile_text_takes_linear_work(piece):
         assert large <= 4.5 * small + 200
 
 
-def repeats_of(node) -> list[tuple[str, int]]:
-    """The quantifiers in a parsed pattern: kind and upper bound."""
+def repeats_of(node) -> list[tuple[str, Any]]:
+    """The unbounded quantifiers in a parsed pattern: kind, and what is repeated."""
     found = []
     for each in node if isinstance(node, list | tuple | re._parser.SubPattern) else ():
-        if isinstance(each, tuple) and len(each) == 2 and str(each[0]).endswith("_REPEAT"):
-            found.append((str(each[0]), int(each[1][1])))
+        if isinstance(each, tuple) and len(each) == 2 and str(each[0]).endswith("_REPEAT") and int(each[1][1]) > 1000:
+            found.append((str(each[0]), each[1][2]))
         found += repeats_of(each)
     return found
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_no_pattern_goes_back_over_what_it_has_read(dialect):
-    """Every unbounded quantifier is possessive, but the one that looks for the end of a dollar quote."""
+def test_possessive_quantifiers_repeat_one_character(dialect):
+    """Python before 3.11.5 may match nothing with a possessive group, and a tokenizer that does never ends."""
     repeats = repeats_of(re._parser.parse(syntax_of(dialect).token.pattern))
-    unbounded = [kind for kind, most in repeats if most > 1000]
-    assert "POSSESSIVE_REPEAT" in unbounded
-    assert [kind for kind in unbounded if kind != "POSSESSIVE_REPEAT"] == ["MIN_REPEAT"] * (dialect == "postgresql")
+    possessive = [list(repeated) for kind, repeated in repeats if kind == "POSSESSIVE_REPEAT"]
+    assert possessive
+    for repeated in possessive:
+        assert len(repeated) == 1
+        assert str(repeated[0][0]) in {"IN", "NOT_LITERAL", "ANY", "LITERAL"}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_tokenizer_always_moves_on(dialect):
+    """Whatever is left open, each match takes something, and together they take all."""
+    token = syntax_of(dialect).token
+    for text in ('"' + '""' * 5000, "'" + "''" * 5000, '"a' * 5001, "'a" * 5001, "$" * 5000 + "a"):
+        position = 0
+        while match := token.match(text, position):
+            assert match.end() > position
+            position = match.end()
+        assert position == len(text)
 
 
 def test_a_piece_of_a_plan_keeps_its_lists():

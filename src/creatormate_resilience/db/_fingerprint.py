@@ -18,9 +18,11 @@ _READ = 16_384
 _KEPT = 2_000
 """Longest fingerprint; what is cut off there is replaced by an ellipsis."""
 
-_STRING = r"(?:[NnBbXx]|[Uu]&)?'(?:[^']|'')*+'?"
-_ESCAPED = r"'(?:[^'\\]|\\.|'')*+\\?'?"
-_NUMBER = r"(?:\d[\d_]*+(?:\.[\d_]*+)?+|\.\d[\d_]*+)(?:[eE][+-]?\d++)?+\w*+"
+# No possessive groups, only possessive characters: Python before 3.11.5 gets groups wrong. Nothing needs them here, where
+# there is one way to go on after a group.
+_STRING = r"(?:[NnBbXx]|[Uu]&)?'[^']*+(?:''[^']*+)*'?"
+_ESCAPED = r"'[^'\\]*+(?:(?:\\.|'')[^'\\]*+)*\\?'?"
+_NUMBER = r"(?:\d[\d_]*+(?:\.[\d_]*+)?|\.\d[\d_]*+)(?:[eE][+-]?\d++)?\w*+"
 _PARAMETER = r"\$\d++|%\(\w++\)s|%s\b|(?<![:\w]):[^\W\d]\w*+"
 _OPERATOR = r"->>?|#>>?|<->|<#>|#-|@-@|-\|-|\?[|&]|[-+]"
 
@@ -49,22 +51,22 @@ def _syntax(
     nested: bool = False,
     doubtful: bool = False,
 ) -> Syntax:
-    closed = {'"': r'(?:[Uu]&)?"(?:[^"]|"")*+"', "`": "`[^`]*+`", "[": r"\[[^\]]*+\]"}
+    closed = {'"': r'(?:[Uu]&)?"[^"]*+(?:""[^"]*+)*"(?!")', "`": "`[^`]*+`", "[": r"\[[^\]]*+\]"}
     names = "|".join(closed[quote] for quote in quotes)
     parameter = rf"{_PARAMETER}|{parameter}"
     token = re.compile(
         rf"(?P<space>\s++|{comment})|(?P<comment>/\*)|(?P<literal>{literal}|{_NUMBER})"
         rf"|(?P<name>{names})|(?P<unclosed>[{re.escape(quotes)}].*+)"
         rf"|(?P<word>[^\W\d][\w$]*+)|(?P<parameter>{parameter})"
-        rf"|(?P<operator>{_OPERATOR}|(?:(?!/\*|{comment}|{parameter})[<>=!~@#%^&|*/])++)|(?P<other>::|:=|.)",
+        rf"|(?P<operator>{_OPERATOR}|(?:(?!/\*|{comment}|{parameter})[<>=!~@#%^&|*/])+)|(?P<other>::|:=|.)",
         re.DOTALL,
     )
     return Syntax(token, nested, doubtful)
 
 
-_DOLLAR_QUOTED = r"\$(?P<tag>(?:[^\W\d]\w*+)?+)\$(?:.*?\$(?P=tag)\$|.*+)"
+_DOLLAR_QUOTED = r"\$(?P<tag>(?:[^\W\d]\w*+)?)\$(?:.*?\$(?P=tag)\$|.*+)"
 _MYSQL = _syntax(
-    literal=rf'(?:[NnBbXx])?{_ESCAPED}|"(?:[^"\\]|\\.|"")*+\\?"?',
+    literal=rf'(?:[NnBbXx])?{_ESCAPED}|"[^"\\]*+(?:(?:\\.|"")[^"\\]*+)*\\?"?',
     quotes="`",
     comment=r"--(?=\s|\Z)[^\n]*+|\#[^\n]*+",
 )

@@ -18,6 +18,7 @@ from creatormate_resilience.db._advisor._finding import Finding, Note
 from creatormate_resilience.db._advisor._postgresql import _catalog
 from creatormate_resilience.db._advisor._postgresql._what_if import FORGET_TRIALS, trials, what_if
 from creatormate_resilience.db._advisor._report import Report
+from creatormate_resilience.db._execution import OWN
 from creatormate_resilience.db._sqlstate import sqlstate_of
 from creatormate_resilience.log import get_logger
 
@@ -94,7 +95,8 @@ async def _run(connection: AsyncConnection, check: Check, context: Context) -> l
     schema = context.extensions.get(check.extension or "")
     if check.extension is not None and schema is None:
         return [Note(check.name, f"the extension {check.extension} is not installed")]
-    statement = text(check.sql.replace("{extension}", (schema or "").replace(":", r"\:")))
+    sql = check.sql.replace("{extension}", (schema or "").replace(":", r"\:"))
+    statement = text(f"{sql}\n{OWN}")
     parameters = {name: value for name, value in _parameters(context).items() if f":{name}" in check.sql}
     try:
         async with _savepoint(connection):
