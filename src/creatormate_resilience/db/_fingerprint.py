@@ -18,8 +18,8 @@ _READ = 16_384
 _KEPT = 2_000
 """Longest fingerprint; what is cut off there is replaced by an ellipsis."""
 
-# No possessive groups, only possessive characters: Python before 3.11.5 gets groups wrong. Nothing needs them here, where
-# there is one way to go on after a group.
+# No possessive groups, only possessive characters: Python before 3.11.5 gets groups wrong. Nothing needs them here:
+# after a group there is one way to go on.
 _STRING = r"(?:[NnBbXx]|[Uu]&)?'[^']*+(?:''[^']*+)*'?"
 _ESCAPED = r"'[^'\\]*+(?:(?:\\.|'')[^'\\]*+)*\\?'?"
 _NUMBER = r"(?:\d[\d_]*+(?:\.[\d_]*+)?|\.\d[\d_]*+)(?:[eE][+-]?\d++)?\w*+"
