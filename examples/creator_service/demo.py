@@ -38,6 +38,8 @@ _SETTINGS = {
     "ENABLE_DISTRIBUTED_CACHE": "false",
     "LOG_LEVEL": "CRITICAL",
     "ANSWER_BUDGET": "0.15",
+    # One writer at a time in any case; in the pool they wait in order, in SQLite by polling.
+    "DATABASE_CONFIG": json.dumps({"pool_size": 1, "max_overflow": 0}),
     "CACHE_TTLS": json.dumps({
         "agent_response": {"ttl": 5, "grace": 600, "throttle": 2},
         "youtube_api": {"ttl": 8, "grace": 600, "throttle": 2},
