@@ -152,11 +152,11 @@ def user_routes(r: Resilience, orchestrator: Orchestrator, history: History) -> 
         priority = TaskPriority.HIGH if order.urgent else TaskPriority.NORMAL
         background = r.tasks.options(name="analysis", priority=priority, timeout=300.0, tags={"user_id": order.user_id})
         handle = await background.submit(_analyse, orchestrator, order.channel_id)
-        return Analysis(task_id=handle.id, status=handle.status().value)
+        return Analysis(task_id=handle.id, status=(await handle.status()).value)
 
     @router.get("/analyses/{task_id}", responses=problem_responses(TaskNotFoundError))
     async def look_at_analysis(task_id: str) -> Analysis:
-        record = r.tasks.get(task_id)
+        record = await r.tasks.get(task_id)
         done = record.status is TaskStatus.SUCCEEDED
         said = record.progress
         return Analysis(

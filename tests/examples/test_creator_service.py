@@ -324,7 +324,7 @@ async def test_an_analysis_is_made_in_the_background(start_service: StartService
         assert ordered.status_code == 202
         task_id = ordered.json()["task_id"]
         done = await analysis(service, task_id, lambda seen: seen["status"] == "succeeded")
-        record = service.resilience.tasks.get(task_id)
+        record = await service.resilience.tasks.get(task_id)
     assert [chapter["title"] for chapter in done["chapters"]] == ["Strengths", "Weaknesses", "Next"]
     assert all(len(chapter["answers"]) == 2 for chapter in done["chapters"])
     assert done["progress"] == 1.0

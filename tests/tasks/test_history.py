@@ -52,9 +52,9 @@ async def test_the_oldest_are_forgotten_when_there_are_too_many(small: TaskExecu
     """The count is a bound; who still holds the handle still has the result."""
     handles = [await small.submit(echo, n) for n in range(5)]
     assert [await handle for handle in handles] == [0, 1, 2, 3, 4]
-    assert [record.id for record in small.list()] == [handle.id for handle in handles[2:]]
+    assert [record.id for record in await small.list()] == [handle.id for handle in reversed(handles[2:])]
     with pytest.raises(TaskNotFoundError, match="forgotten"):
-        small.get(handles[0].id)
+        await small.get(handles[0].id)
     assert await handles[0] == 0
 
 
@@ -63,7 +63,7 @@ async def test_the_old_are_forgotten(small: TaskExecutor, clock: FakeClock) -> N
     handle = await small.submit(echo, 1)
     await handle
     clock.advance(60.0)
-    assert small.get(handle.id).status is TaskStatus.SUCCEEDED
+    assert (await small.get(handle.id)).status is TaskStatus.SUCCEEDED
     clock.advance(0.1)
     with pytest.raises(TaskNotFoundError):
         await small.result(handle.id)
@@ -87,7 +87,7 @@ async def test_an_ended_task_holds_neither_arguments_nor_tracebacks(small: TaskE
     await (await small.submit(str, 1))
     gc.collect()
     assert gone() is None
-    assert small.get(handle.id).status is TaskStatus.FAILED
+    assert (await small.get(handle.id)).status is TaskStatus.FAILED
 
 
 async def test_raising_the_same_error_again_and_again_adds_nothing_to_it(small: TaskExecutor) -> None:
@@ -115,4 +115,4 @@ async def test_a_thousand_failures_leave_no_more_behind_than_the_history_allows(
     del watched, handles
     gc.collect()
     assert sum(ref() is not None for ref in refs) == 0
-    assert len(small.list()) == 3
+    assert len(await small.list()) == 3

@@ -73,6 +73,15 @@ class Job:
             self.running -= 1
 
 
+def status_of(job: Job) -> TaskStatus:
+    """Looking at a task of this process never waits."""
+    try:
+        job.handle.status().send(None)
+    except StopIteration as answer:
+        return answer.value
+    raise AssertionError("it waited")
+
+
 class Tasks(RuleBasedStateMachine):
     """Submits, lets finish and fail, cancels, passes time; checks against what must come of it."""
 
@@ -131,43 +140,44 @@ class Tasks(RuleBasedStateMachine):
     def let_end(self, job: Job, succeeds: bool) -> None:
         if not job.running or job.gates[-1].done():
             return
-        status, attempt = job.handle.status(), len(job.gates)
+        status, attempt = status_of(job), len(job.gates)
         job.gates[-1].set_result(succeeds)
         self.do(asyncio.sleep(0))
         if status is not TaskStatus.RUNNING:
-            assert job.handle.status() is status or status is TaskStatus.RETRYING
+            assert status_of(job) is status or status is TaskStatus.RETRYING
         elif succeeds:
-            assert job.handle.status() is TaskStatus.SUCCEEDED
+            assert status_of(job) is TaskStatus.SUCCEEDED
         else:
-            assert job.handle.status() is (TaskStatus.RETRYING if attempt < job.attempts else TaskStatus.FAILED)
+            over = TaskStatus.DEAD if job.attempts > 1 else TaskStatus.FAILED
+            assert status_of(job) is (TaskStatus.RETRYING if attempt < job.attempts else over)
 
     @rule(job=jobs)
     def cancel(self, job: Job) -> None:
         if job not in self.all:
             return
-        before = job.handle.status()
+        before = status_of(job)
         assert self.do(job.handle.cancel()) is (not before.final)
-        assert job.handle.status() is (before if before.final else TaskStatus.CANCELLED)
+        assert status_of(job) is (before if before.final else TaskStatus.CANCELLED)
 
     @rule(seconds=st.sampled_from([0.5, 1.0, 2.0, 3.0]))
     def pass_time(self, seconds: float) -> None:
         due = [
             (job, len(job.gates))
             for job in self.all
-            if job.handle.status() is TaskStatus.RUNNING
+            if status_of(job) is TaskStatus.RUNNING
             and job.deadline is not None
             and job.deadline <= self.loop.time() + seconds
         ]
         self.loop.clock.advance(seconds)
         self.do(asyncio.sleep(0))
         for job, attempt in due:
-            over = TaskStatus.RETRYING if attempt < job.attempts else TaskStatus.TIMED_OUT
-            assert job.handle.status() is over
+            over = TaskStatus.DEAD if job.attempts > 1 else TaskStatus.TIMED_OUT
+            assert status_of(job) is (TaskStatus.RETRYING if attempt < job.attempts else over)
 
     @invariant()
     def each_task_has_one_final_status(self) -> None:
         for job in self.all:
-            status = job.handle.status()
+            status = status_of(job)
             if job.final is not None:
                 assert status is job.final
             elif status.final:
@@ -182,7 +192,7 @@ class Tasks(RuleBasedStateMachine):
         assert really == now.running + now.zombies <= SLOTS
         assert now.submitted == len(self.all)
         assert now.rejected == self.rejected
-        in_a_status = now.succeeded + now.failed + now.timed_out + now.cancelled + now.lost
+        in_a_status = now.succeeded + now.failed + now.timed_out + now.cancelled + now.lost + now.dead + now.expired
         in_a_status += now.scheduled + now.queued + now.running + now.retrying
         assert in_a_status == len(self.all)
         assert not (now.queued and really < SLOTS), "a slot is free and something waits"
@@ -192,7 +202,7 @@ class Tasks(RuleBasedStateMachine):
             if job.running and not job.gates[-1].done() and job.stubborn:
                 job.gates[-1].set_result(True)
         self.do(self.executor.aclose())
-        assert all(job.handle.status().final for job in self.all)
+        assert all(status_of(job).final for job in self.all)
         self.each_task_has_one_final_status()
         assert (self.executor.statistics().running, self.executor.statistics().zombies) == (0, 0)
         self.loop.close()

@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 import pytest
 
+from creatormate_resilience.deadline import remaining_time
 from creatormate_resilience.exceptions import (
     ConfigurationError,
     ExternalAPIError,
@@ -22,6 +23,7 @@ from creatormate_resilience.exceptions import (
     TaskTimeoutError,
     WorkerCrashedError,
 )
+from creatormate_resilience.request_context import RequestContext, get_request_context, request_scope
 from creatormate_resilience.tasks import TaskExecutor, TaskStatus, TaskSubmitter, current_task
 
 pytestmark = pytest.mark.anyio
@@ -67,8 +69,13 @@ def returns_a_lock() -> Any:
     return threading.Lock()
 
 
-def asks_for_the_task() -> None:
-    current_task()
+def reports_progress() -> None:
+    current_task().set_progress(0.5)
+
+
+def tells_what_it_knows() -> tuple[str, int, object, str | None, float | None]:
+    task, request = current_task(), get_request_context()
+    return task.name, task.attempt, task.tags["user"], request and request.trace_id, remaining_time()
 
 
 async def until(condition: Any) -> None:
@@ -135,7 +142,9 @@ async def test_a_killed_worker_loses_its_own_task_only(
     os.kill(int(file.read_text()), signal.SIGKILL)
     with pytest.raises(WorkerCrashedError):
         await lost
-    assert (lost.status(), executor.get(lost.id).attempts) == (TaskStatus.LOST, 1), "at most once: not retried"
+    assert (await lost.status(), (await executor.get(lost.id)).attempts) == (TaskStatus.LOST, 1), (
+        "at most once: not retried"
+    )
     assert await after == 25
     go.touch()
     assert await neighbour == "unharmed"
@@ -200,6 +209,19 @@ async def test_what_cannot_travel_is_a_clear_error_and_breaks_nothing(
         await processes.submit(square, threading.Lock())  # type: ignore[arg-type]
     with pytest.raises(TaskError, match="returned a lock, which cannot be pickled"):
         await (await processes.submit(returns_a_lock))
-    with pytest.raises(ConfigurationError, match="outside a task"):
-        await (await processes.submit(asks_for_the_task))
+    with pytest.raises(ConfigurationError, match=r"cannot report progress.*run_in='thread'"):
+        await (await processes.submit(reports_progress))
     assert await (await processes.submit(square, 4)) == 16
+
+
+async def test_what_a_task_carries_into_its_process(executor: TaskExecutor) -> None:
+    """Its own name, attempt and tags, the trace of the request that submitted it, and the time it has left."""
+    headers = [(b"traceparent", b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01")]
+    options = executor.options(run_in="process", timeout=30.0, tags={"user": 7}, name="told")
+    with request_scope(RequestContext({"headers": headers}, lambda _peer, _headers: None)):
+        handle = await options.submit(tells_what_it_knows)
+    *known, left = await handle
+    assert known == ["told", 1, 7, "a" * 32]
+    assert left is not None
+    assert 0 < left <= 30
+    assert (await (await options.submit(tells_what_it_knows)))[3] is None, "the next task of the same worker"

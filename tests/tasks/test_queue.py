@@ -37,7 +37,7 @@ def test_only_the_kinds_that_have_a_slot_are_looked_at() -> None:
     waiting.push("thread", "thread", CRITICAL, now=0.0)
     waiting.push("async", "async", LOW, now=0.0)
     assert drained(waiting, ("async",)) == ["async"]
-    assert len(waiting) == 1
+    assert waiting.size == 1
 
 
 def test_a_removed_item_never_starts() -> None:
@@ -47,7 +47,7 @@ def test_a_removed_item_never_starts() -> None:
         waiting.push(item, "async", NORMAL, now=0.0)
     waiting.remove("b", "async", NORMAL)
     waiting.remove("b", "async", NORMAL)
-    assert (len(waiting), drained(waiting)) == (2, ["a", "c"])
+    assert (waiting.size, drained(waiting)) == (2, ["a", "c"])
 
 
 def test_a_steady_stream_of_high_delays_low_by_the_aging_bound_at_most() -> None:
@@ -94,10 +94,10 @@ def test_slots_bound_each_kind_and_all_together() -> None:
     """A kind is open while it has a slot of its own and one of the common ones."""
     slots = Slots(3, {"async": 3, "thread": 1, "process": 1})
     slots.take("thread")
-    assert set(slots.open_kinds()) == {"async", "process"}
+    assert set(slots.open_kinds) == {"async", "process"}
     assert (slots.free("async"), slots.free("thread")) == (2, 0)
     slots.take("async")
     slots.take("async")
-    assert not slots.open_kinds()
+    assert not slots.open_kinds
     slots.give_back("thread")
-    assert set(slots.open_kinds()) == {"async", "thread", "process"}
+    assert set(slots.open_kinds) == {"async", "thread", "process"}

@@ -157,7 +157,7 @@ async def test_keywords_that_the_function_does_not_take_become_tags(resilience):
         agent_type="content",
     )
     assert await get_task_result(task_id, wait=True, timeout=30) == "why c1 2"
-    record = (await get_async_processor()).get(task_id)
+    record = await (await get_async_processor()).get(task_id)
     assert dict(record.tags) == {"user_id": "7", "agent_type": "content"}
     assert record.priority is TaskPriority.HIGH
 

@@ -39,6 +39,7 @@ ResilienceError
 │  ├─ TaskTimeoutError
 │  ├─ TaskResultTimeoutError
 │  ├─ TaskCancelledError
+│  ├─ TaskExpiredError
 │  ├─ TaskNotFoundError
 │  ├─ TaskQueueFullError
 │  ├─ WorkerCrashedError
@@ -120,6 +121,7 @@ from creatormate_resilience.exceptions._resource import (
     LockNotAcquiredError,
     PoolExhaustedError,
     TaskCancelledError,
+    TaskExpiredError,
     TaskError,
     TaskNotFoundError,
     TaskQueueFullError,
@@ -219,6 +221,7 @@ __all__ = (
     "ShuttingDownError",
     "StaleVersionError",
     "TaskCancelledError",
+    "TaskExpiredError",
     "TaskError",
     "TaskNotFoundError",
     "TaskQueueFullError",

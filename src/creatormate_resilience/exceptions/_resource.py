@@ -170,6 +170,18 @@ class TaskCancelledError(TaskError):
     wraps_causes = False
 
 
+class TaskExpiredError(TaskError):
+    """A task could not start in the time it was given to, and was not started any more."""
+
+    code = "TASK_EXPIRED"
+    status_code = 503
+    grpc_code = "DEADLINE_EXCEEDED"
+    severity = Severity.WARNING
+    default_retryable = True
+    default_user_message = "The job could not be started in time. Please try again."
+    wraps_causes = False
+
+
 class TaskNotFoundError(TaskError):
     """No such task is known here: never submitted, forgotten, or another process's."""
 

@@ -8,22 +8,38 @@ from __future__ import annotations
 
 from creatormate_resilience.tasks._current import CurrentTask, current_task
 from creatormate_resilience.tasks._declaration import task
-from creatormate_resilience.tasks._events import TaskEvent, TaskFinished, TaskRejected, TaskRetrying, TaskStarted
+from creatormate_resilience.tasks._engine import Capability, Engine, TaskRequest, TaskSpec, TrackedTask
+from creatormate_resilience.tasks._events import (
+    LoopBlocked,
+    TaskEvent,
+    TaskFinished,
+    TaskRejected,
+    TaskRetrying,
+    TaskStarted,
+)
 from creatormate_resilience.tasks._executor import TaskExecutor
 from creatormate_resilience.tasks._handle import TaskHandle
 from creatormate_resilience.tasks._history import HistoryLimits
+from creatormate_resilience.tasks._key_limits import KeyLimits
 from creatormate_resilience.tasks._options import RetryAdvice, TaskOptions, TaskOptionValues, TaskPriority
 from creatormate_resilience.tasks._record import TaskProgress, TaskRecord, TaskStatus
-from creatormate_resilience.tasks._statistics import TaskStatistics
+from creatormate_resilience.tasks._shutdown import ShutdownReport
+from creatormate_resilience.tasks._statistics import TaskGroupStatistics, TaskStatistics
 from creatormate_resilience.tasks._submitter import TaskSubmitter
 
 __all__ = (
+    "Capability",
     "CurrentTask",
+    "Engine",
     "HistoryLimits",
+    "KeyLimits",
+    "LoopBlocked",
     "RetryAdvice",
+    "ShutdownReport",
     "TaskEvent",
     "TaskExecutor",
     "TaskFinished",
+    "TaskGroupStatistics",
     "TaskHandle",
     "TaskOptionValues",
     "TaskOptions",
@@ -31,11 +47,14 @@ __all__ = (
     "TaskProgress",
     "TaskRecord",
     "TaskRejected",
+    "TaskRequest",
     "TaskRetrying",
+    "TaskSpec",
     "TaskStarted",
     "TaskStatistics",
     "TaskStatus",
     "TaskSubmitter",
+    "TrackedTask",
     "current_task",
     "task",
 )

@@ -4,44 +4,77 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import ContextVar
+from typing import Protocol
 
 from creatormate_resilience.exceptions import ConfigurationError
-from creatormate_resilience.tasks._job import Job
 from creatormate_resilience.tasks._options import TagValue
 from creatormate_resilience.tasks._record import TaskProgress
 
-__all__ = ("CurrentTask", "current_task", "running_task")
+__all__ = ("CurrentTask", "Running", "current_task", "running_task")
 
-running_task: ContextVar[CurrentTask] = ContextVar("creatormate_resilience_task")
+
+class Running(Protocol):
+    """A task as its own function sees it."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def attempts(self) -> int:
+        """Attempts started, this one included."""
+        ...
+
+    @property
+    def tags(self) -> Mapping[str, TagValue]:
+        """Its tags."""
+        ...
+
+    def report(self, progress: TaskProgress) -> None:
+        """Take note of how far it is.
+
+        Raises:
+            ConfigurationError: Where it runs nothing can be reported.
+        """
+        ...
+
+
+running_task: ContextVar[Running] = ContextVar("creatormate_resilience_task")
 
 
 class CurrentTask:
     """The task whose function is running; from `current_task`. Its methods may be called from the task's thread."""
 
-    __slots__ = ("_job",)
+    __slots__ = ("_task",)
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, task: Running) -> None:
+        self._task = task
 
     @property
     def id(self) -> str:
         """Its id."""
-        return self._job.id
+        return self._task.id
 
     @property
     def name(self) -> str:
         """Its name."""
-        return self._job.name
+        return self._task.name
 
     @property
     def attempt(self) -> int:
         """Which attempt this is, from 1."""
-        return self._job.attempts
+        return self._task.attempts
 
     @property
     def tags(self) -> Mapping[str, TagValue]:
         """Its tags."""
-        return self._job.tags
+        return self._task.tags
 
     def set_progress(self, fraction: float, message: str | None = None) -> None:
         """Say how far it is. A task that was given up (timed out, cancelled) and still runs is no longer listened to.
@@ -52,11 +85,11 @@ class CurrentTask:
 
         Raises:
             ValueError: `fraction` is not from 0 to 1.
+            ConfigurationError: The task runs in a worker process, from which nothing can be reported.
         """
         if not 0 <= fraction <= 1:
             raise ValueError(f"fraction is {fraction!r}; accepted is 0 to 1")
-        if not self._job.status.final:
-            self._job.progress = TaskProgress(float(fraction), message)
+        self._task.report(TaskProgress(float(fraction), message))
 
     def __repr__(self) -> str:
         return f"<CurrentTask {self.id} {self.name}>"
@@ -66,14 +99,12 @@ def current_task() -> CurrentTask:
     """The task that is running here.
 
     Returns:
-        It, in a task on the event loop or in a thread, and in whatever they call.
+        It, in a task on the event loop, in a thread or in a worker process, and in whatever they call.
 
     Raises:
-        ConfigurationError: No task is running here; a task in a worker process is not known there.
+        ConfigurationError: No task is running here.
     """
     try:
-        return running_task.get()
+        return CurrentTask(running_task.get())
     except LookupError:
-        raise ConfigurationError(
-            "current_task() was called outside a task; it works in tasks that run on the event loop or in a thread"
-        ) from None
+        raise ConfigurationError("current_task() was called outside a task") from None

@@ -8,7 +8,7 @@ from typing import Any, Final, ParamSpec, TypeVar, Unpack
 
 from creatormate_resilience.tasks._options import TaskOptions, TaskOptionValues
 
-__all__ = ("declared_options", "name_of", "task")
+__all__ = ("declared_options", "is_declared", "name_of", "task")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,6 +42,11 @@ def task(**values: Unpack[TaskOptionValues]) -> Callable[[Callable[P, T]], Calla
 def declared_options(fn: Callable[..., Any]) -> TaskOptionValues:
     """The options a function, also one inside a `functools.partial`, was declared with; none for one that was not."""
     return getattr(_innermost(fn), _ATTRIBUTE, None) or TaskOptionValues()
+
+
+def is_declared(fn: Callable[..., Any]) -> bool:
+    """Whether the function itself was declared with `task`."""
+    return hasattr(fn, _ATTRIBUTE)
 
 
 def name_of(fn: Callable[..., Any]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from creatormate_resilience.events import Event
 from creatormate_resilience.tasks._record import TaskStatus
 
-__all__ = ("TaskEvent", "TaskFinished", "TaskRejected", "TaskRetrying", "TaskStarted")
+__all__ = ("LoopBlocked", "TaskEvent", "TaskFinished", "TaskRejected", "TaskRetrying", "TaskStarted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +71,20 @@ class TaskRejected(Event):
 
     count: int
     retry_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoopBlocked(Event):
+    """The event loop stood still: something in a coroutine did not let go of it. Timeouts cannot strike meanwhile.
+
+    Attributes:
+        task_id: The task that did it; None when it was none of the executor's.
+        name: That task's name, or what asyncio calls it; None when it was a plain callback.
+        where: The line that was running, as `module.function:line`.
+        seconds: For how long.
+    """
+
+    task_id: str | None
+    name: str | None
+    where: str
+    seconds: float

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -12,15 +11,16 @@ from typing import Any, ParamSpec, Self, TypeVar, TypeVarTuple, Unpack, overload
 
 from creatormate_resilience.clock import Clock, SystemClock
 from creatormate_resilience.events import Listener
-from creatormate_resilience.exceptions import TaskNotFoundError
+from creatormate_resilience.tasks._admission import WhenFull
+from creatormate_resilience.tasks._engine import Engine, TrackedTask
 from creatormate_resilience.tasks._handle import TaskHandle
 from creatormate_resilience.tasks._history import HistoryLimits
-from creatormate_resilience.tasks._job import Job
-from creatormate_resilience.tasks._lifecycle import Lifecycle
+from creatormate_resilience.tasks._in_process import InProcessEngine
+from creatormate_resilience.tasks._key_limits import KeyLimits, KeyLimitsFor
 from creatormate_resilience.tasks._limits import ExecutorLimits
-from creatormate_resilience.tasks._options import TagValue, TaskOptionValues, check_seconds
+from creatormate_resilience.tasks._options import TagValue, TaskOptionValues, check_count, check_seconds
 from creatormate_resilience.tasks._record import TaskRecord, TaskStatus
-from creatormate_resilience.tasks._scheduler import Scheduler
+from creatormate_resilience.tasks._shutdown import ShutdownReport
 from creatormate_resilience.tasks._statistics import TaskStatistics
 from creatormate_resilience.tasks._submitter import TaskSubmitter
 
@@ -41,11 +41,20 @@ class TaskExecutor:
         max_concurrent: Most attempts at once, of all kinds together.
         max_threads: Most of them in threads.
         max_processes: Most of them in worker processes; None takes the number of processors.
-        max_queue: Most tasks that wait; a further one is refused with `TaskQueueFullError`.
+        max_queue: Most tasks that wait.
+        when_full: What happens to a further one: "raise" refuses it with `TaskQueueFullError`, "wait" lets `submit`
+            wait for a place, first come first served, and "drop_lowest" cancels the waiting task of the lowest priority
+            below its own for it, and refuses it where there is none.
         aging: Seconds in the queue that are worth one level of priority, so that LOW tasks start too.
+        key_limits: What each `key` may have, or a function that says it for a key. None sets no limits; tasks of
+            different keys still take turns.
         history: How many ended tasks can still be asked for, and for how long.
+        max_loop_lag: Seconds that the event loop may stand still before a line in the log and `LoopBlocked` name who
+            did it; a thread watches. None does not watch.
         clock: Measures durations. Timeouts and delays stand on the event loop's own clock.
-        listeners: Told of `TaskStarted`, `TaskRetrying`, `TaskFinished` and `TaskRejected`, on the event loop.
+        listeners: Told of `TaskStarted`, `TaskRetrying`, `TaskFinished`, `TaskRejected` and `LoopBlocked`, on the event
+            loop.
+        engine: Keeps and runs the tasks instead, durably or elsewhere; the limits above are then its own to set.
 
     A timeout makes a task TIMED_OUT at its deadline, whatever its function does. What becomes of the function:
 
@@ -71,27 +80,33 @@ class TaskExecutor:
         max_threads: int = 16,
         max_processes: int | None = None,
         max_queue: int = 1000,
+        when_full: WhenFull = "raise",
         aging: float = 10.0,
+        key_limits: KeyLimitsFor | None = None,
         history: HistoryLimits | None = None,
+        max_loop_lag: float | None = 0.5,
         clock: Clock | None = None,
         listeners: Iterable[Listener] = (),
+        engine: Engine | None = None,
     ) -> None:
-        processes = (os.cpu_count() or 1) if max_processes is None else max_processes
-        limits = ExecutorLimits(
-            max_concurrent,
-            max_threads,
-            processes,
-            max_queue,
-            aging,
-            history if history is not None else HistoryLimits(),
-        )
+        if engine is None:
+            limits = ExecutorLimits(
+                max_concurrent,
+                max_threads,
+                (os.cpu_count() or 1) if max_processes is None else max_processes,
+                max_queue,
+                when_full,
+                aging,
+                KeyLimits() if key_limits is None else key_limits,
+                HistoryLimits() if history is None else history,
+            )
+            if max_loop_lag is not None:
+                check_seconds("max_loop_lag", max_loop_lag, zero=False)
+            engine = InProcessEngine(name, limits, clock or SystemClock(), listeners, max_loop_lag)
         self.name = name
-        self.node = secrets.token_hex(4)
-        """Begins the ids of this executor's tasks."""
-        self._clock = clock or SystemClock()
-        self._scheduler = Scheduler(name, limits, self._clock, listeners)
-        self._lifecycle = Lifecycle(name, self._scheduler)
-        self._plain = TaskSubmitter(self._lifecycle, self.node, TaskOptionValues())
+        self.engine = engine
+        """Where the tasks are kept and run."""
+        self._plain = TaskSubmitter(engine, TaskOptionValues())
 
     async def start(self) -> None:
         """Begin to take tasks, on the running event loop.
@@ -99,35 +114,55 @@ class TaskExecutor:
         Raises:
             ConfigurationError: It was started before, or this is not asyncio.
         """
-        self._lifecycle.start()
+        await self.engine.start()
 
     async def drain(self, timeout: float | None = None) -> bool:
-        """Take no more tasks, and wait until those there are have ended.
+        """Take no more tasks, and wait for those there are.
 
         Args:
             timeout: Longest wait, in seconds; None waits for ever.
 
         Returns:
-            True when all have ended. Where not, they go on until `aclose`.
+            True when all have ended, False when `timeout` came first. Nothing is cancelled.
 
         Raises:
             ConfigurationError: The executor is not started, or belongs to another event loop.
         """
         if timeout is not None:
             check_seconds("timeout", timeout, zero=True)
-        return await self._lifecycle.drain(timeout)
+        return await self.engine.drain(timeout)
 
-    async def aclose(self, *, grace: float = 5.0) -> None:
-        """Cancel all tasks that have not ended, and wait for their functions to stop. Closing twice is fine.
+    async def shutdown(self, drain: float = 0.0, grace: float = 5.0) -> ShutdownReport:
+        """Take no more tasks and end, in at most `drain` + `grace` seconds.
+
+        First the tasks there are may finish. Then the rest is cancelled: waiting ones never start, coroutines are
+        cancelled and threads are asked, worker processes are killed. What has not stopped by then is left behind, and
+        named in the log.
 
         Args:
-            grace: Longest wait for functions that do not stop, in seconds. They are named in the log and left behind.
+            drain: Longest wait for tasks to finish by themselves, in seconds.
+            grace: Longest wait for cancelled functions to stop, in seconds.
+
+        Returns:
+            What became of each task.
 
         Raises:
             ConfigurationError: The executor belongs to another event loop.
         """
+        check_seconds("drain", drain, zero=True)
         check_seconds("grace", grace, zero=True)
-        await self._lifecycle.close(grace)
+        return await self.engine.shutdown(drain, grace)
+
+    async def aclose(self, grace: float = 5.0) -> None:
+        """Cancel what has not ended, and end; `shutdown` without time to finish and without a report.
+
+        Args:
+            grace: Longest wait for cancelled functions to stop, in seconds.
+
+        Raises:
+            ConfigurationError: The executor belongs to another event loop.
+        """
+        await self.shutdown(grace=grace)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -204,9 +239,9 @@ class TaskExecutor:
             ValueError: An option is out of its range.
             TypeError: An option is of a type that is not accepted, or unknown.
         """
-        return TaskSubmitter(self._lifecycle, self.node, values)
+        return TaskSubmitter(self.engine, values)
 
-    def get(self, task_id: str) -> TaskRecord:
+    async def get(self, task_id: str) -> TaskRecord:
         """A snapshot of one task.
 
         Args:
@@ -218,29 +253,31 @@ class TaskExecutor:
         Raises:
             TaskNotFoundError: No such task is known here: never submitted, forgotten, or another process's.
         """
-        return self._find(task_id).snapshot(self._clock.monotonic())
+        return await (await self._find(task_id)).record()
 
-    def list(self, status: TaskStatus | None = None, tag: Mapping[str, TagValue] | None = None) -> Sequence[TaskRecord]:
-        """Snapshots of the tasks that are known, ended ones first.
+    async def list(
+        self, status: TaskStatus | None = None, tag: Mapping[str, TagValue] | None = None, limit: int = 1000
+    ) -> Sequence[TaskRecord]:
+        """Snapshots of the tasks that are known, unfinished ones first, then those that ended last.
 
         Args:
             status: Only those in this status.
             tag: Only those that carry all of these tags.
+            limit: Most snapshots.
 
         Returns:
             The snapshots.
 
         Raises:
             TypeError: `status` is not a `TaskStatus`, or `tag` is not a mapping.
+            ValueError: `limit` is less than 1.
         """
         if not isinstance(status, TaskStatus | None):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"status is a {type(status).__name__}; accepted is a TaskStatus, or None")
         if not isinstance(tag, Mapping | None):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"tag is a {type(tag).__name__}; accepted is a mapping of tags to values, or None")
-        now = self._clock.monotonic()
-        wanted = (tag or {}).items()
-        jobs = (*self._scheduler.history.all(now), *self._scheduler.jobs.values())
-        return [job.snapshot(now) for job in jobs if status in {None, job.status} and wanted <= dict(job.tags).items()]
+        check_count("limit", limit)
+        return await self.engine.list(status, {} if tag is None else tag, limit)
 
     async def result(self, task_id: str, timeout: float | None = None) -> Any:
         """Wait for the end of a task; see `TaskHandle.result`, which raises the same.
@@ -256,7 +293,7 @@ class TaskExecutor:
             TaskNotFoundError: No such task is known here.
             TaskResultTimeoutError: The task has not ended yet; it goes on.
         """
-        return await TaskHandle[Any](self._find(task_id), self._lifecycle).result(timeout)
+        return await TaskHandle[Any](await self._find(task_id)).result(timeout)
 
     async def cancel(self, task_id: str) -> bool:
         """Cancel a task; see `TaskHandle.cancel`.
@@ -270,34 +307,25 @@ class TaskExecutor:
         Raises:
             TaskNotFoundError: No such task is known here.
         """
-        return await TaskHandle[Any](self._find(task_id), self._lifecycle).cancel()
+        return await (await self._find(task_id)).cancel()
 
     def statistics(self) -> TaskStatistics:
-        """One consistent snapshot of the whole executor."""
-        return self._scheduler.statistics()
+        """One consistent snapshot of what this process took and ran."""
+        return self.engine.statistics()
 
-    def _find(self, task_id: str) -> Job:
+    async def _find(self, task_id: str) -> TrackedTask:
         if not isinstance(task_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"task_id is a {type(task_id).__name__}; accepted is the text that a handle's `id` gives")
-        job = self._scheduler.find(task_id)
-        if job is not None:
-            return job
-        node, separator, _ = task_id.partition("-")
-        if separator and node != self.node:
-            raise TaskNotFoundError(
-                f"task {task_id!r:.100} was not submitted here: it names executor {node!r:.40}, this is {self.node!r}, "
-                "and tasks in memory are known only to the process that took them"
-            )
-        raise TaskNotFoundError(f"task {task_id!r:.100} was never submitted, or it ended and was forgotten since")
+        return await self.engine.find(task_id)
 
     def __repr__(self) -> str:
         now = self.statistics()
         return (
-            f"<TaskExecutor {self.name!r} {self._lifecycle.phase}: {now.running} running, {now.queued} queued, "
+            f"<TaskExecutor {self.name!r} {self.engine.phase}: {now.running} running, {now.queued} queued, "
             f"{now.zombies} zombies>"
         )
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
-        lifecycle = getattr(self, "_lifecycle", None)  # absent when the constructor raised
-        if lifecycle is not None and lifecycle.left_open and not sys.is_finalizing():
+        engine = getattr(self, "engine", None)  # absent when the constructor raised
+        if engine is not None and engine.left_open and not sys.is_finalizing():
             _warn(f"task executor {self.name!r} was not closed; await its aclose()", ResourceWarning, source=self)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, Generic, TypeVar, cast
 
-from creatormate_resilience.exceptions import TaskResultTimeoutError
-from creatormate_resilience.tasks._job import Job
-from creatormate_resilience.tasks._lifecycle import Lifecycle
+from creatormate_resilience.tasks._engine import TrackedTask
 from creatormate_resilience.tasks._options import check_seconds
-from creatormate_resilience.tasks._record import TaskProgress, TaskStatus
+from creatormate_resilience.tasks._record import TaskProgress, TaskRecord, TaskStatus
 
 __all__ = ("TaskHandle",)
 
@@ -19,32 +17,36 @@ T = TypeVar("T")
 class TaskHandle(Generic[T]):
     """A submitted task. `await handle` gives its result; dropping the handle changes nothing for the task.
 
-    It keeps the outcome for as long as it is held, also when the executor's history has forgotten the task.
+    A task in this process keeps its outcome for as long as a handle of it is held, also when the executor's history has
+    forgotten it.
     """
 
-    __slots__ = ("_job", "_lifecycle")
+    __slots__ = ("_task",)
 
-    def __init__(self, job: Job, lifecycle: Lifecycle) -> None:
-        self._job = job
-        self._lifecycle = lifecycle
+    def __init__(self, task: TrackedTask) -> None:
+        self._task = task
 
     @property
     def id(self) -> str:
-        """Names the task, and the executor that took it."""
-        return self._job.id
+        """Names the task, and the engine that took it."""
+        return self._task.id
 
     @property
     def name(self) -> str:
         """Of the task or its function."""
-        return self._job.name
+        return self._task.name
 
-    def status(self) -> TaskStatus:
+    async def record(self) -> TaskRecord:
+        """A snapshot of all that is known of it."""
+        return await self._task.record()
+
+    async def status(self) -> TaskStatus:
         """Where it stands."""
-        return self._job.status
+        return (await self._task.record()).status
 
-    def progress(self) -> TaskProgress | None:
+    async def progress(self) -> TaskProgress | None:
         """What the task said of itself last, or None."""
-        return self._job.progress
+        return (await self._task.record()).progress
 
     async def result(self, timeout: float | None = None) -> T:
         """Wait for the end. Neither the wait's timeout nor its cancellation touches the task.
@@ -59,6 +61,7 @@ class TaskHandle(Generic[T]):
             TaskResultTimeoutError: The task has not ended yet; it goes on.
             TaskTimeoutError: The task was given up at its deadline.
             TaskCancelledError: The task was cancelled.
+            TaskExpiredError: The task could not start in time.
             WorkerCrashedError: The task's worker process died.
             ResilienceError: The task raised it.
             TaskError: The task raised something else, which is the cause.
@@ -66,11 +69,7 @@ class TaskHandle(Generic[T]):
         """
         if timeout is not None:
             check_seconds("timeout", timeout, zero=True)
-        if not self._job.status.final:
-            self._lifecycle.check_loop()
-            if not await self._job.wait(timeout):
-                raise TaskResultTimeoutError(f"task {self.name} ({self.id}) has not ended within {timeout:g} s")
-        return cast("T", self._job.outcome())
+        return cast("T", await self._task.outcome(timeout))
 
     async def cancel(self) -> bool:
         """Cancel the task. A waiting one never starts; what becomes of a running one depends on its kind.
@@ -84,13 +83,10 @@ class TaskHandle(Generic[T]):
         Raises:
             ConfigurationError: It was called from another event loop than the executor's.
         """
-        if self._job.status.final:
-            return False
-        self._lifecycle.check_loop()
-        return self._lifecycle.scheduler.cancel(self._job)
+        return await self._task.cancel()
 
     def __await__(self) -> Generator[Any, None, T]:
         return self.result().__await__()
 
     def __repr__(self) -> str:
-        return f"<TaskHandle {self.id} {self.name} {self.status().name}>"
+        return f"<TaskHandle {self._task!r}>"

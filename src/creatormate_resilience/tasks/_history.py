@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
+from typing import Any, cast
 
 from creatormate_resilience.tasks._job import Job
 from creatormate_resilience.tasks._options import check_count, check_seconds
 
-__all__ = ("History", "HistoryLimits", "without_tracebacks")
+__all__ = ("History", "HistoryLimits", "weight_of", "without_tracebacks")
+
+_MOST_LOOKED_AT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +24,8 @@ class HistoryLimits:
     Attributes:
         max_count: Most tasks.
         max_age: Longest time since the end, in seconds.
+        max_bytes: Most memory of what they returned, as far as it can be estimated at a bounded cost. What is larger by
+            itself is not kept at all, but by its handle.
 
     Raises:
         ValueError: A limit is out of its range.
@@ -27,10 +34,12 @@ class HistoryLimits:
 
     max_count: int = 10_000
     max_age: float = 3600.0
+    max_bytes: int = 64 * 1024 * 1024
 
     def __post_init__(self) -> None:
         check_count("max_count", self.max_count)
         check_seconds("max_age", self.max_age, zero=False)
+        check_count("max_bytes", self.max_bytes)
 
 
 class History:
@@ -40,15 +49,20 @@ class History:
         limits: How many, and for how long.
     """
 
-    __slots__ = ("_jobs", "limits")
+    __slots__ = ("_bytes", "_jobs", "_weights", "limits")
 
     def __init__(self, limits: HistoryLimits) -> None:
         self.limits = limits
         self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._weights: dict[str, int] = {}  # of those that weigh something
+        self._bytes = 0
 
     def add(self, job: Job, now: float) -> None:
         """Keep a task that has just ended."""
         self._jobs[job.id] = job
+        if job.result is not None and (weight := weight_of(job.result)):
+            self._weights[job.id] = weight
+            self._bytes += weight
         self._forget(now)
 
     def get(self, task_id: str, now: float) -> Job | None:
@@ -57,20 +71,52 @@ class History:
         return self._jobs.get(task_id)
 
     def all(self, now: float) -> Iterator[Job]:
-        """All tasks, the one that ended first first."""
+        """All tasks, the one that ended last first."""
         self._forget(now)
-        return iter(self._jobs.values())
+        return reversed(self._jobs.values())
 
     def _forget(self, now: float) -> None:
-        while self._jobs:
-            ended_at = next(iter(self._jobs.values())).ended_at
+        limits, jobs, ended_before = self.limits, self._jobs, now - self.limits.max_age
+        for oldest in self._oldest():
             if (
-                len(self._jobs) <= self.limits.max_count
-                and ended_at is not None
-                and now - ended_at <= self.limits.max_age
+                len(jobs) <= limits.max_count
+                and self._bytes <= limits.max_bytes
+                and (oldest.ended_at is None or oldest.ended_at >= ended_before)
             ):
                 return
-            self._jobs.popitem(last=False)
+            del jobs[oldest.id]
+            if self._weights:
+                self._bytes -= self._weights.pop(oldest.id, 0)
+
+    def _oldest(self) -> Iterator[Job]:
+        while self._jobs:
+            yield next(iter(self._jobs.values()))
+
+
+def weight_of(value: object) -> int:
+    """About how many bytes a value keeps in memory, at a bounded cost.
+
+    Args:
+        value: Anything. Of containers and objects at most a thousand parts are looked at.
+
+    Returns:
+        Bytes; 0 for None, numbers and truth values, which weigh no more than the task's own record.
+    """
+    if value is None or isinstance(value, int | float):
+        return 0
+    weight, todo, looked_at = 0, [value], 0
+    while todo and looked_at < _MOST_LOOKED_AT:
+        one = todo.pop()
+        looked_at += 1
+        weight += sys.getsizeof(one, 64)
+        if isinstance(one, dict):
+            items = cast("Any", one)
+            todo.extend(itertools.islice(itertools.chain(items.keys(), items.values()), _MOST_LOOKED_AT))
+        elif isinstance(one, list | tuple | Set):
+            todo.extend(itertools.islice(cast("list[Any]", one), _MOST_LOOKED_AT))
+        elif hasattr(one, "__dict__") and not isinstance(one, type):
+            todo.append(vars(one))
+    return weight
 
 
 def without_tracebacks(error: BaseException) -> None:

@@ -8,18 +8,19 @@ import pickle
 import traceback
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import nullcontext
-from typing import Any, Literal, TypeAlias, cast
+from types import CoroutineType
+from typing import Any, TypeAlias, cast
 
 import anyio
 from anyio import to_process, to_thread
 
 from creatormate_resilience.exceptions import TaskError
 from creatormate_resilience.policy import is_async, refuse_awaitable
-from creatormate_resilience.tasks._options import RunIn
+from creatormate_resilience.tasks._carrier import CarriedTask, carried, carry_task
+from creatormate_resilience.tasks._options import Kind, RunIn
 
-__all__ = ("Kind", "Work", "bind", "choose_kind")
+__all__ = ("Work", "bind", "choose_kind")
 
-Kind: TypeAlias = Literal["async", "thread", "process"]
 Work: TypeAlias = Callable[[], Coroutine[Any, Any, object]]
 
 # The executor's own slots bound the runs. anyio's limiters would count again, and would let other tasks in between the
@@ -87,7 +88,9 @@ def bind(fn: Callable[..., object], args: tuple[object, ...], kwargs: Mapping[st
 
 async def _on_the_loop(call: Callable[[], object]) -> object:
     try:
-        answer = call()
+        answer: Any = call()
+        if type(answer) is CoroutineType:  # by far the most; the question below costs as much as all the rest
+            return cast("object", await answer)
         if not inspect.isawaitable(answer):
             raise TypeError(f"run_in is 'async', and the function returned a {type(answer).__name__}, not an awaitable")
         return await answer
@@ -110,7 +113,8 @@ async def _in_process(payload: bytes) -> object:
     # out of reach of cancellation; the second call finds it idle, because nothing else runs between the two.
     with anyio.CancelScope(shield=True):
         await to_process.run_sync(_ready, limiter=_UNLIMITED)
-    returned, packed = await to_process.run_sync(_work, payload, cancellable=True, limiter=_UNLIMITED)
+    carrier = carry_task()
+    returned, packed = await to_process.run_sync(_work, payload, carrier, cancellable=True, limiter=_UNLIMITED)
     try:
         answer = pickle.loads(packed)  # noqa: S301 - our own worker wrote it
     except Exception as error:
@@ -124,11 +128,12 @@ def _ready() -> None:
     """Run in a worker process: nothing."""
 
 
-def _work(payload: bytes) -> tuple[bool, bytes]:
+def _work(payload: bytes, carrier: CarriedTask) -> tuple[bool, bytes]:
     """Run in a worker process: the task. Whatever happens, something picklable comes back."""
     try:
         fn, args, kwargs = pickle.loads(payload)  # noqa: S301 - our own parent wrote it
-        answer = _guarded(functools.partial(fn, *args, **kwargs))
+        with carried(carrier):
+            answer = _guarded(functools.partial(fn, *args, **kwargs))
     except BaseException as error:  # noqa: BLE001 - raised again in the parent
         error.add_note(f"In its worker process: {''.join(traceback.format_tb(error.__traceback__))}")
         return False, _packed_error(error)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import get_args
 
+from creatormate_resilience.tasks._admission import WhenFull
 from creatormate_resilience.tasks._history import HistoryLimits
-from creatormate_resilience.tasks._kinds import Kind
-from creatormate_resilience.tasks._options import check_count, check_seconds
+from creatormate_resilience.tasks._key_limits import KeyLimits, KeyLimitsFor
+from creatormate_resilience.tasks._options import Kind, check_count, check_seconds
 
 __all__ = ("ExecutorLimits",)
 
@@ -20,13 +22,23 @@ class ExecutorLimits:
     max_threads: int
     max_processes: int
     max_queue: int
+    when_full: WhenFull
     aging: float
+    key_limits: KeyLimitsFor = field(default_factory=KeyLimits)
     history: HistoryLimits = field(default_factory=HistoryLimits)
 
     def __post_init__(self) -> None:
         for parameter in ("max_concurrent", "max_threads", "max_processes", "max_queue"):
             check_count(parameter, getattr(self, parameter))
+        if self.when_full not in get_args(WhenFull):
+            raise ValueError(f"when_full is {self.when_full!r}; accepted are 'raise', 'wait' and 'drop_lowest'")
         check_seconds("aging", self.aging, zero=False)
+        if not isinstance(self.key_limits, KeyLimits) and not callable(self.key_limits):
+            raise TypeError(
+                f"key_limits is a {type(self.key_limits).__name__}; accepted are KeyLimits, or a function of a key"
+            )
+        if not isinstance(self.history, HistoryLimits):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"history is a {type(self.history).__name__}; accepted is HistoryLimits, or None")
 
     @property
     def by_kind(self) -> Mapping[Kind, int]:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, Protocol, TypeAlias, TypedDict, get_args
 
-__all__ = ("RetryAdvice", "RunIn", "TagValue", "TaskOptionValues", "TaskOptions", "TaskPriority")
+__all__ = ("Kind", "RetryAdvice", "RunIn", "TagValue", "TaskOptionValues", "TaskOptions", "TaskPriority")
 
 RunIn: TypeAlias = Literal["auto", "async", "thread", "process"]
+Kind: TypeAlias = Literal["async", "thread", "process"]
 TagValue: TypeAlias = str | int | float | bool
 
 
@@ -55,6 +56,11 @@ class TaskOptionValues(TypedDict, total=False):
     run_in: RunIn
     tags: Mapping[str, TagValue]
     delay: float
+    expires: float | None
+    key: str | None
+    unique_key: str | None
+    portable: bool
+    connection: object
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,16 @@ class TaskOptions:
         run_in: "async", "thread" or "process"; "auto" takes "async" for coroutine functions and "thread" for others.
         tags: To find the task by; short texts, numbers and booleans.
         delay: Seconds to wait before the task joins the queue.
+        expires: Seconds from the submission after which no attempt starts any more; the task is then EXPIRED. None
+            waits for ever.
+        key: Whose task it is: a tenant, a user, a service. Tasks of different keys take turns, and each key has the
+            executor's `key_limits`.
+        unique_key: While a task with this key has not ended, a further submission is not taken; it gets a handle of
+            that task instead.
+        portable: Refuse, at the submission, what another process could not run: functions it could not find and
+            arguments that are not JSON. Engines beyond this process always do.
+        connection: A database session or connection whose transaction the submission is to be part of; only engines
+            that keep their queue in that database can.
 
     Raises:
         ValueError: A value is out of its range.
@@ -83,9 +99,15 @@ class TaskOptions:
     run_in: RunIn = "auto"
     tags: Mapping[str, TagValue] = field(default_factory=lambda: MappingProxyType({}))
     delay: float = 0.0
+    expires: float | None = None
+    key: str | None = None
+    unique_key: str | None = None
+    portable: bool = False
+    connection: object = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _check_name(self.name)
+        for parameter in ("name", "key", "unique_key"):
+            _check_text(parameter, getattr(self, parameter))
         if not isinstance(self.priority, TaskPriority):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"priority is {self.priority!r}; accepted is a TaskPriority")
         if self.timeout is not None:
@@ -97,6 +119,10 @@ class TaskOptions:
         if self.run_in not in get_args(RunIn):
             raise ValueError(f"run_in is {self.run_in!r}; accepted are {', '.join(map(repr, get_args(RunIn)))}")
         check_seconds("delay", self.delay, zero=True)
+        if self.expires is not None:
+            check_seconds("expires", self.expires, zero=False)
+        if not isinstance(self.portable, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"portable is a {type(self.portable).__name__}; accepted are True and False")
         object.__setattr__(self, "tags", _checked_tags(self.tags))
 
 
@@ -127,9 +153,9 @@ def check_count(parameter: str, value: object) -> None:
         raise ValueError(f"{parameter} is {value!r}; accepted is a whole number, 1 or more")
 
 
-def _check_name(name: object) -> None:
-    if name is not None and (not isinstance(name, str) or not 0 < len(name) <= 200):
-        raise ValueError(f"name is {name!r:.250}; accepted is a text of 1 to 200 characters, or None")
+def _check_text(parameter: str, value: object) -> None:
+    if value is not None and (not isinstance(value, str) or not 0 < len(value) <= 200):
+        raise ValueError(f"{parameter} is {value!r:.250}; accepted is a text of 1 to 200 characters, or None")
 
 
 def _checked_tags(tags: Mapping[str, TagValue]) -> Mapping[str, TagValue]:

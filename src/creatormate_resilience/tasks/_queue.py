@@ -1,7 +1,8 @@
-"""The waiting tasks in the order they are to start: by priority, with waiting counted in their favour. Pure."""
+"""The waiting tasks in the order they are to start: by priority, in turns between keys, with waiting counted. Pure."""
 
 from __future__ import annotations
 
+import heapq
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 from typing import Generic, TypeVar
@@ -15,7 +16,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 class TaskQueue(Generic[K, T]):
-    """Waiting items of several kinds; within one kind and priority, first in is first out.
+    """Waiting items of several kinds. Within a kind and priority keys take turns; within a key, first in, first out.
 
     Args:
         kinds: All kinds there are.
@@ -24,24 +25,22 @@ class TaskQueue(Generic[K, T]):
     An item's weight is its priority plus its time in the queue divided by `aging`. All weights grow at the same pace,
     so their order never changes: the greatest weight is the least `joined - priority * aging`, and no clock is needed
     to choose. A LOW item is overtaken by CRITICAL ones that come less than `3 * aging` seconds later, and by nothing
-    that comes after.
+    that comes after. An item whose age lets it pass a higher priority does so whoever's turn it is.
     """
 
-    __slots__ = ("_aging", "_lines", "_size")
+    __slots__ = ("_aging", "_held", "_lines", "_sizes", "size")
 
     def __init__(self, kinds: Iterable[K], aging: float) -> None:
         self._aging = aging
-        # An ordered dict is a deque from which an item can be taken out anywhere at constant cost.
-        self._lines: dict[K, tuple[tuple[TaskPriority, OrderedDict[T, float]], ...]] = {
-            kind: tuple((priority, OrderedDict[T, float]()) for priority in sorted(TaskPriority, reverse=True))
-            for kind in kinds
+        self._lines: dict[K, tuple[_Line[T], ...]] = {
+            kind: tuple(_Line[T](priority) for priority in sorted(TaskPriority, reverse=True)) for kind in kinds
         }
-        self._size = 0
+        self._sizes = dict.fromkeys(self._lines, 0)
+        self.size = 0
+        """How many items wait."""
+        self._held: set[str | None] = set()
 
-    def __len__(self) -> int:
-        return self._size
-
-    def push(self, item: T, kind: K, priority: TaskPriority, now: float) -> None:
+    def push(self, item: T, kind: K, priority: TaskPriority, now: float, key: str | None = None) -> None:
         """Let an item join.
 
         Args:
@@ -49,33 +48,171 @@ class TaskQueue(Generic[K, T]):
             kind: Its kind.
             priority: Its priority.
             now: Seconds, not before those of any earlier call.
+            key: Whose it is; those of nobody share one turn.
         """
-        self._line(kind, priority)[item] = now
-        self._size += 1
+        self._line(kind, priority).push(item, now, key, held=key in self._held)
+        self._sizes[kind] += 1
+        self.size += 1
 
     def pop(self, kinds: Iterable[K]) -> T | None:
-        """Take out the item that is next among these kinds; None when nothing of them waits."""
-        best: tuple[float, OrderedDict[T, float]] | None = None
-        for kind in kinds:
-            for priority, line in self._lines[kind]:
-                if line:
-                    rank = next(iter(line.values())) - priority * self._aging
-                    if best is None or rank < best[0]:
-                        best = rank, line
-        if best is None:
+        """Take out the item that is next among these kinds; None when nothing of them may start."""
+        ready = [(line, kind) for kind in kinds if self._sizes[kind] for line in self._lines[kind] if line.turns]
+        if not ready:
             return None
-        self._size -= 1
-        return best[1].popitem(last=False)[0]
+        line, kind = ready[0] if len(ready) == 1 else min(ready, key=self._rank)
+        self._sizes[kind] -= 1
+        self.size -= 1
+        return line.pop(aged=len(ready) > 1 and any(line.priority < other.priority for other, _ in ready))
 
-    def remove(self, item: T, kind: K, priority: TaskPriority) -> None:
+    def remove(self, item: T, kind: K, priority: TaskPriority, key: str | None = None) -> None:
         """Take out an item that no longer wants to start; nothing happens when it is not here."""
-        if self._line(kind, priority).pop(item, None) is not None:
-            self._size -= 1
+        if self._line(kind, priority).remove(item, key):
+            self._sizes[kind] -= 1
+            self.size -= 1
+
+    def hold(self, key: str) -> None:
+        """Let no item of this key start until it is released."""
+        self._held.add(key)
+        for lines in self._lines.values():
+            for line in lines:
+                line.hold(key)
+
+    def release(self, key: str) -> None:
+        """Let items of this key start again; nothing happens when it is not held."""
+        if key in self._held:
+            self._held.remove(key)
+            for lines in self._lines.values():
+                for line in lines:
+                    line.release(key)
+
+    def is_held(self, key: str) -> bool:
+        """Whether it is held."""
+        return key in self._held
 
     def oldest(self) -> float | None:
         """When the item that waits longest joined; None when nothing waits."""
-        heads = [next(iter(line.values())) for lines in self._lines.values() for _, line in lines if line]
+        heads = [joined for lines in self._lines.values() for line in lines for joined, _ in line.heads_of_all()]
         return min(heads, default=None)
 
-    def _line(self, kind: K, priority: TaskPriority) -> OrderedDict[T, float]:
-        return self._lines[kind][-1 - priority][1]
+    def lowest(self) -> T | None:
+        """The item that has waited longest among those of the lowest priority; None when nothing waits."""
+        for level in reversed(range(len(TaskPriority))):
+            heads = [head for lines in self._lines.values() for head in lines[level].heads_of_all()]
+            if heads:
+                return min(heads, key=lambda head: head[0])[1]
+        return None
+
+    def count_below(self, priority: TaskPriority) -> int:
+        """How many items of lower priorities wait."""
+        return sum(len(line) for lines in self._lines.values() for line in lines if line.priority < priority)
+
+    def _rank(self, ready: tuple[_Line[T], K]) -> float:
+        return ready[0].oldest() - ready[0].priority * self._aging
+
+    def _line(self, kind: K, priority: TaskPriority) -> _Line[T]:
+        return self._lines[kind][-1 - priority]
+
+
+class _Line(Generic[T]):
+    """Items of one kind and priority."""
+
+    __slots__ = ("_heads", "_held", "_pushed", "priority", "turns")
+
+    def __init__(self, priority: TaskPriority) -> None:
+        self.priority = priority
+        # An ordered dict is a deque from which an item can be taken out anywhere at constant cost.
+        self.turns: OrderedDict[str | None, OrderedDict[T, float]] = OrderedDict()
+        """The items of each key that is not held; the key whose turn it is comes first."""
+        self._held: dict[str | None, OrderedDict[T, float]] = {}
+        # First items of the keys by age, kept where there are several keys. Entries of what was taken out since are
+        # older than what followed, so that they come up first and are thrown away then.
+        self._heads: list[tuple[float, int, str | None]] = []
+        self._pushed = 0
+
+    def __len__(self) -> int:
+        return sum(len(items) for of_keys in (self.turns, self._held) for items in of_keys.values())
+
+    def push(self, item: T, now: float, key: str | None, *, held: bool) -> None:
+        of_keys = self._held if held else self.turns
+        items = of_keys.get(key)
+        if items is None:
+            of_keys[key] = OrderedDict({item: now})
+            if not held:
+                self._turn_added(key, now)
+        else:
+            items[item] = now
+
+    def pop(self, *, aged: bool) -> T:
+        key = self._eldest() if aged else next(iter(self.turns))
+        items = self.turns[key]
+        item = items.popitem(last=False)[0]
+        self._after_head(key, items)
+        if items and len(self.turns) > 1:
+            self.turns.move_to_end(key)
+        return item
+
+    def remove(self, item: T, key: str | None) -> bool:
+        items = self.turns.get(key)
+        if items is None or item not in items:
+            held = self._held.get(key)
+            if held is None or held.pop(item, None) is None:
+                return False
+            if not held:
+                del self._held[key]
+            return True
+        was_head = next(iter(items)) is item
+        del items[item]
+        if was_head:
+            self._after_head(key, items)
+        return True
+
+    def hold(self, key: str) -> None:
+        items = self.turns.pop(key, None)
+        if items is not None:
+            self._held[key] = items
+
+    def release(self, key: str) -> None:
+        items = self._held.pop(key, None)
+        if items is not None:
+            self.turns[key] = items
+            self._turn_added(key, next(iter(items.values())))
+
+    def oldest(self) -> float:
+        """When the oldest of those that may start joined. Only where there is one."""
+        return next(iter(self.turns[self._eldest()].values()))
+
+    def heads_of_all(self) -> Iterable[tuple[float, T]]:
+        """The first item of each key, held or not, with when it joined."""
+        for of_keys in (self.turns, self._held):
+            for items in of_keys.values():
+                item, joined = next(iter(items.items()))
+                yield joined, item
+
+    def _after_head(self, key: str | None, items: OrderedDict[T, float]) -> None:
+        if not items:
+            del self.turns[key]
+        elif len(self.turns) > 1:
+            self._note(key, next(iter(items.values())))
+
+    def _turn_added(self, key: str | None, joined: float) -> None:
+        if len(self.turns) == 2:  # from here on heads are kept
+            self._heads.clear()
+            other = next(iter(self.turns))
+            self._note(other, next(iter(self.turns[other].values())))
+        if len(self.turns) > 1:
+            self._note(key, joined)
+
+    def _note(self, key: str | None, joined: float) -> None:
+        self._pushed += 1
+        heapq.heappush(self._heads, (joined, self._pushed, key))
+
+    def _eldest(self) -> str | None:
+        """The key of the oldest item that may start."""
+        if len(self.turns) == 1:
+            return next(iter(self.turns))
+        while True:
+            joined, _, key = self._heads[0]
+            items = self.turns.get(key)
+            if items is not None and next(iter(items.values())) == joined:
+                return key
+            heapq.heappop(self._heads)

@@ -9,10 +9,9 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
-from creatormate_resilience.tasks._kinds import Kind
-from creatormate_resilience.tasks._options import TagValue, TaskPriority
+from creatormate_resilience.tasks._options import Kind, TagValue, TaskPriority
 
-__all__ = ("TaskProgress", "TaskRecord", "TaskStatus", "may_follow")
+__all__ = ("MAY_FOLLOW", "TaskProgress", "TaskRecord", "TaskStatus")
 
 
 class TaskStatus(enum.Enum):
@@ -27,34 +26,35 @@ class TaskStatus(enum.Enum):
     """An attempt failed; the next one is to come."""
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    """It raised what trying again would not mend, or nobody asked to try again."""
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    """Its time to start was over before it could."""
     LOST = "lost"
     """The worker process that ran it died; whether its work was done is not known."""
+    DEAD = "dead"
+    """It was tried again as often as it was to be, and the last attempt failed or timed out too."""
 
     __hash__ = object.__hash__  # members are single; Enum's own is Python code, and a task looks its status up often
 
     @property
     def final(self) -> bool:
         """Whether this status stays."""
-        return not _NEXT[self]
+        return not MAY_FOLLOW[self]
 
 
 _S = TaskStatus
-_NEXT: Final[Mapping[TaskStatus, frozenset[TaskStatus]]] = MappingProxyType(
+MAY_FOLLOW: Final[Mapping[TaskStatus, frozenset[TaskStatus]]] = MappingProxyType(
     dict.fromkeys(_S, frozenset[TaskStatus]())
     | {
-        _S.SCHEDULED: frozenset({_S.QUEUED, _S.CANCELLED}),
-        _S.QUEUED: frozenset({_S.RUNNING, _S.CANCELLED}),
-        _S.RUNNING: frozenset({_S.SUCCEEDED, _S.FAILED, _S.TIMED_OUT, _S.CANCELLED, _S.LOST, _S.RETRYING}),
-        _S.RETRYING: frozenset({_S.QUEUED, _S.CANCELLED}),
+        _S.SCHEDULED: frozenset({_S.QUEUED, _S.CANCELLED, _S.EXPIRED}),
+        _S.QUEUED: frozenset({_S.RUNNING, _S.CANCELLED, _S.EXPIRED}),
+        _S.RUNNING: frozenset({_S.SUCCEEDED, _S.FAILED, _S.TIMED_OUT, _S.CANCELLED, _S.LOST, _S.DEAD, _S.RETRYING}),
+        _S.RETRYING: frozenset({_S.QUEUED, _S.CANCELLED, _S.EXPIRED}),
     }
 )
-
-
-def may_follow(old: TaskStatus, new: TaskStatus) -> bool:
-    """Whether a task may go from one status to another. Nothing follows a final one."""
-    return new in _NEXT[old]
+"""Which status may follow which; nothing follows a final one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,8 @@ class TaskRecord:
         priority: As submitted.
         run_in: Where it runs: "async", "thread" or "process".
         tags: As submitted.
-        attempts: How many were started.
+        key: As submitted.
+        attempts: How many were started, without those that an open circuit sent back.
         submitted_at: Wall time, for display.
         wait_time: Seconds from its submission to its first start, or until now.
         run_time: Seconds from its first start to its end, or until now; None when it never started.
@@ -95,6 +96,7 @@ class TaskRecord:
     priority: TaskPriority
     run_in: Kind
     tags: Mapping[str, TagValue]
+    key: str | None
     attempts: int
     submitted_at: datetime
     wait_time: float

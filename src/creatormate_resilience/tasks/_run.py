@@ -8,6 +8,9 @@ from contextvars import Context
 
 import anyio
 
+from creatormate_resilience.clock import Clock
+from creatormate_resilience.deadline import Deadline, replace_deadline
+from creatormate_resilience.tasks._current import running_task
 from creatormate_resilience.tasks._job import Job
 from creatormate_resilience.tasks._kinds import Work
 
@@ -23,46 +26,36 @@ class Run:
     Args:
         job: The task.
         work: Its function and arguments.
-        context: The context to run it in.
-        on_deadline: Called when the attempt's time is over.
+        context: The context to run it in, its own.
+        clock: What the attempt's deadline is shown on.
         on_end: Called when the attempt has really ended.
-
-    The deadline stands on the event loop's clock, because only the event loop can wake us at it. What is *measured* is
-    measured by the executor's clock.
     """
 
-    __slots__ = ("_again", "_loop", "_scope", "_timer", "deadline", "job", "stopped", "task")
+    __slots__ = ("_again", "_on_end", "_scope", "deadline", "job", "stopped", "task")
 
-    def __init__(
-        self,
-        job: Job,
-        work: Work,
-        context: Context,
-        *,
-        on_deadline: Callable[[Run], None],
-        on_end: Callable[[Run], None],
-    ) -> None:
+    def __init__(self, job: Job, work: Work, context: Context, *, clock: Clock, on_end: Callable[[Run], None]) -> None:
         self.job = job
         self.stopped = False
         self.deadline: float | None = None
-        self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
+        """Seconds of the event loop's clock, because only the event loop can wake us at it."""
+        self._on_end = on_end
         self._again: asyncio.TimerHandle | None = None
+        timeout = job.spec.options.timeout
+        # The submitter's deadline is over long before a background task is: each attempt gets its own, or none.
+        shown = None if timeout is None else Deadline(clock.monotonic() + timeout, clock)
         # Threads and processes hang on a cancel scope: it is what `anyio.from_thread.check_cancelled` looks at and what
         # kills a worker process, while a cancelled asyncio task would walk away from its thread.
-        self._scope = None if job.kind == "async" else anyio.CancelScope()
-        body = work() if self._scope is None else _inside(self._scope, work)
-        self.task = self._loop.create_task(body, name=job.id, context=context)
+        self._scope = None if job.spec.kind == "async" else anyio.CancelScope()
+        body = _carry(job, shown, work) if self._scope is None else _inside(self._scope, job, shown, work)
+        # Not `loop.create_task`: an eager task factory would run the function in the middle of our own work.
+        self.task = asyncio.Task(body, name=job.id, context=context)
         # A callback, not the end of `body`: a task cancelled before its first step never gets into its body.
-        self.task.add_done_callback(lambda _: on_end(self), context=context)
-        if job.timeout is not None:
-            self.deadline = self._loop.time() + job.timeout
-            self._timer = self._loop.call_at(self.deadline, on_deadline, self, context=context)
+        self.task.add_done_callback(self._ended, context=context)
 
     @property
     def late(self) -> bool:
         """Whether an attempt on the event loop, now at its end, has passed its deadline: it blocked the loop."""
-        return self._scope is None and self.deadline is not None and self._loop.time() >= self.deadline
+        return self.deadline is not None and self._scope is None and self.task.get_loop().time() >= self.deadline
 
     def stop(self) -> None:
         """Ask it to end, as hard as its kind allows.
@@ -77,18 +70,26 @@ class Run:
             self._cancel(_FIRST_PAUSE)
 
     def close(self) -> None:
-        """Drop the timers; when it has ended, or is left to itself."""
-        for timer in (self._timer, self._again):
-            if timer is not None:
-                timer.cancel()
+        """Cancel it no more; when it has ended, or is left to itself."""
+        if self._again is not None:
+            self._again.cancel()
+
+    def _ended(self, _task: asyncio.Task[object]) -> None:
+        self._on_end(self)
 
     def _cancel(self, pause: float) -> None:
         if not self.task.done():
             self.task.cancel()
-            self._again = self._loop.call_later(pause, self._cancel, min(2 * pause, _LONGEST_PAUSE))
+            self._again = self.task.get_loop().call_later(pause, self._cancel, min(2 * pause, _LONGEST_PAUSE))
 
 
-async def _inside(scope: anyio.CancelScope, work: Work) -> object:
+async def _carry(job: Job, deadline: Deadline | None, work: Work) -> object:
+    running_task.set(job)
+    replace_deadline(deadline)
+    return await work()
+
+
+async def _inside(scope: anyio.CancelScope, job: Job, deadline: Deadline | None, work: Work) -> object:
     with scope:
-        return await work()
+        return await _carry(job, deadline, work)
     return None  # stopped; who stopped it has already said what became of the task

@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from creatormate_resilience.latencies import Latencies, LatencyQuantiles
+from creatormate_resilience.tasks._options import TaskPriority
 from creatormate_resilience.tasks._record import TaskStatus
 
-__all__ = ("TaskStatistics", "Totals")
+__all__ = ("TaskGroupStatistics", "TaskStatistics", "Totals")
 
 _LEAST_WAIT = 0.1
 _MOST_WAIT = 60.0
+_MINUTE = 60
+_MOST_NAMES = 200
+_OTHERS = "(others)"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskGroupStatistics:
+    """The tasks of one function, or of one priority, since the executor started.
+
+    Attributes:
+        started: Tasks that were started.
+        succeeded: Tasks that returned.
+        unsuccessful: Tasks that ended otherwise.
+        wait: How long the last ones waited for their first start, 512 at most; None before one has.
+        run: How long the last ones took from their first start to their end; None before one has.
+    """
+
+    started: int
+    succeeded: int
+    unsuccessful: int
+    wait: LatencyQuantiles | None
+    run: LatencyQuantiles | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +44,20 @@ class TaskStatistics:
 
     Attributes:
         name: Name of the executor.
-        submitted: Tasks taken since it started; so are the next seven.
+        submitted: Tasks taken since it started; so are the next fourteen.
         succeeded: Tasks that returned.
-        failed: Tasks that raised.
+        failed: Tasks that raised what is not tried again.
+        dead: Tasks whose last attempt failed or timed out.
         timed_out: Tasks that were given up at their deadline.
         cancelled: Tasks that were cancelled.
+        expired: Tasks that could not start in time.
         lost: Tasks whose worker process died.
         retries: Attempts beyond the first ones.
+        postponed: Attempts that an open circuit sent back.
         rejected: Tasks not taken because the queue was full.
+        dropped: Tasks cancelled because the queue was full and a more urgent one came.
+        joined: Submissions that found an unfinished task with their unique key.
+        blocked: Times that the event loop stood still for longer than `max_loop_lag`.
         scheduled: Tasks that wait for their delay now.
         queued: Tasks that wait for a slot now.
         running: Tasks that run now.
@@ -33,58 +65,98 @@ class TaskStatistics:
         zombies: Attempts that were given up and still hold their slot now: threads that cannot be stopped, tasks that
             swallow their cancellation, processes being killed.
         oldest_wait: Seconds the task at the longest in the queue has waited now; 0 when none waits.
+        throughput: Tasks that ended in the last minute, per second.
         mean_wait: Mean seconds in the queue before the first start.
         mean_run: Mean seconds from the first start to the end.
+        functions: By task name; beyond 200 names the rest is one group, `(others)`.
+        priorities: By priority.
     """
 
     name: str
     submitted: int
     succeeded: int
     failed: int
+    dead: int
     timed_out: int
     cancelled: int
+    expired: int
     lost: int
     retries: int
+    postponed: int
     rejected: int
+    dropped: int
+    joined: int
+    blocked: int
     scheduled: int
     queued: int
     running: int
     retrying: int
     zombies: int
     oldest_wait: float
+    throughput: float
     mean_wait: float
     mean_run: float
+    functions: Mapping[str, TaskGroupStatistics]
+    priorities: Mapping[TaskPriority, TaskGroupStatistics]
 
 
 @dataclass(slots=True)
+class _Group:
+    started: int = 0
+    succeeded: int = 0
+    unsuccessful: int = 0
+    waits: Latencies = field(default_factory=Latencies)
+    runs: Latencies = field(default_factory=Latencies)
+
+    def picture(self) -> TaskGroupStatistics:
+        return TaskGroupStatistics(
+            self.started, self.succeeded, self.unsuccessful, self.waits.quantiles(), self.runs.quantiles()
+        )
+
+
+class _Throughput:
+    """Counts by the second, for the last minute."""
+
+    __slots__ = ("_seconds", "_since")
+
+    def __init__(self) -> None:
+        self._seconds: deque[list[int]] = deque(maxlen=_MINUTE)
+        self._since: float | None = None
+
+    def count(self, now: float) -> None:
+        second = int(now)
+        if self._since is None:
+            self._since = now
+        if self._seconds and self._seconds[-1][0] == second:
+            self._seconds[-1][1] += 1
+        else:
+            self._seconds.append([second, 1])
+
+    def per_second(self, now: float) -> float:
+        if self._since is None:
+            return 0.0
+        recent = sum(count for second, count in self._seconds if second > now - _MINUTE)
+        return recent / min(max(now - self._since, 1.0), _MINUTE)
+
+
 class Totals:
     """Running numbers of one executor."""
 
-    statuses: dict[TaskStatus, int] = field(default_factory=lambda: dict.fromkeys(TaskStatus, 0))
-    """Tasks in each status; those in a final one only ever grow."""
-    submitted: int = 0
-    retries: int = 0
-    rejected: int = 0
-    started: int = 0
-    wait_seconds: float = 0.0
-    ran: int = 0
-    run_seconds: float = 0.0
+    def __init__(self) -> None:
+        self.statuses = dict.fromkeys(TaskStatus, 0)
+        """Tasks in each status; those in a final one only ever grow."""
+        self.submitted = self.retries = self.postponed = self.rejected = self.dropped = self.joined = self.blocked = 0
+        self._started = self._ran = 0
+        self._wait_seconds = self._run_seconds = 0.0
+        self._throughput = _Throughput()
+        self._functions: dict[str, _Group] = {}
+        self._priorities = {priority: _Group() for priority in TaskPriority}
 
     @property
     def waiting(self) -> int:
         """Tasks taken that neither run nor have ended."""
         statuses = self.statuses
         return statuses[TaskStatus.SCHEDULED] + statuses[TaskStatus.QUEUED] + statuses[TaskStatus.RETRYING]
-
-    @property
-    def mean_wait(self) -> float:
-        """Mean seconds in the queue."""
-        return self.wait_seconds / self.started if self.started else 0.0
-
-    @property
-    def mean_run(self) -> float:
-        """Mean seconds from start to end."""
-        return self.run_seconds / self.ran if self.ran else 0.0
 
     def relief(self, slots: int) -> float:
         """Seconds after which a full queue has likely moved: the time one slot takes for its share of what waits.
@@ -95,12 +167,80 @@ class Totals:
         Returns:
             From 0.1 to 60 seconds; 1 while no task has ended yet.
         """
-        if not self.ran:
+        if not self._ran:
             return 1.0
-        return min(max(self.mean_run * self.waiting / slots, _LEAST_WAIT), _MOST_WAIT)
+        return min(max(self._run_seconds / self._ran * self.waiting / slots, _LEAST_WAIT), _MOST_WAIT)
 
-    def moved(self, old: TaskStatus | None, new: TaskStatus) -> None:
-        """Count a task's change of status; None for one just submitted."""
-        if old is not None:
-            self.statuses[old] -= 1
-        self.statuses[new] += 1
+    def started(self, name: str, priority: TaskPriority, waited: float) -> None:
+        """Count a task's first start."""
+        self._started += 1
+        self._wait_seconds += waited
+        function, level = self._function(name), self._priorities[priority]
+        function.started += 1
+        function.waits.add(waited)
+        level.started += 1
+        level.waits.add(waited)
+
+    def ended(self, name: str, priority: TaskPriority, ran: float | None, now: float, *, succeeded: bool) -> None:
+        """Count a task's end; `ran` is None for one that never started."""
+        self._throughput.count(now)
+        if ran is None:
+            return
+        self._ran += 1
+        self._run_seconds += ran
+        function, level = self._function(name), self._priorities[priority]
+        function.runs.add(ran)
+        level.runs.add(ran)
+        if succeeded:
+            function.succeeded += 1
+            level.succeeded += 1
+        else:
+            function.unsuccessful += 1
+            level.unsuccessful += 1
+
+    def picture(self, name: str, *, now: float, used: int, oldest: float | None) -> TaskStatistics:
+        """A snapshot.
+
+        Args:
+            name: The executor's.
+            now: The moment.
+            used: Slots in use.
+            oldest: When the task that waits longest joined the queue.
+        """
+        statuses = self.statuses
+        return TaskStatistics(
+            name=name,
+            submitted=self.submitted,
+            succeeded=statuses[TaskStatus.SUCCEEDED],
+            failed=statuses[TaskStatus.FAILED],
+            dead=statuses[TaskStatus.DEAD],
+            timed_out=statuses[TaskStatus.TIMED_OUT],
+            cancelled=statuses[TaskStatus.CANCELLED],
+            expired=statuses[TaskStatus.EXPIRED],
+            lost=statuses[TaskStatus.LOST],
+            retries=self.retries,
+            postponed=self.postponed,
+            rejected=self.rejected,
+            dropped=self.dropped,
+            joined=self.joined,
+            blocked=self.blocked,
+            scheduled=statuses[TaskStatus.SCHEDULED],
+            queued=statuses[TaskStatus.QUEUED],
+            running=statuses[TaskStatus.RUNNING],
+            retrying=statuses[TaskStatus.RETRYING],
+            zombies=used - statuses[TaskStatus.RUNNING],
+            oldest_wait=0.0 if oldest is None else now - oldest,
+            throughput=self._throughput.per_second(now),
+            mean_wait=self._wait_seconds / self._started if self._started else 0.0,
+            mean_run=self._run_seconds / self._ran if self._ran else 0.0,
+            functions={name: group.picture() for name, group in self._functions.items()},
+            priorities={priority: group.picture() for priority, group in self._priorities.items() if group.started},
+        )
+
+    def _function(self, name: str) -> _Group:
+        group = self._functions.get(name)
+        if group is None:
+            if len(self._functions) >= _MOST_NAMES:
+                name = _OTHERS
+            group = self._functions.setdefault(name, _Group())
+        return group

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from types import FunctionType
 from typing import Any, ParamSpec, TypeVar, TypeVarTuple, overload
 
 from creatormate_resilience.tasks._declaration import declared_options, name_of
+from creatormate_resilience.tasks._engine import Engine, TaskRequest, TaskSpec
 from creatormate_resilience.tasks._handle import TaskHandle
-from creatormate_resilience.tasks._job import Job
-from creatormate_resilience.tasks._kinds import bind, choose_kind
-from creatormate_resilience.tasks._lifecycle import Lifecycle
+from creatormate_resilience.tasks._kinds import choose_kind
 from creatormate_resilience.tasks._options import TaskOptions, TaskOptionValues
 
 __all__ = ("TaskSubmitter",)
@@ -26,13 +26,13 @@ class TaskSubmitter:
     Because options are given here, every keyword of `submit` belongs to the function.
     """
 
-    __slots__ = ("_lifecycle", "_node", "_options", "_values")
+    __slots__ = ("_engine", "_last", "_options", "_values")
 
-    def __init__(self, lifecycle: Lifecycle, node: str, values: TaskOptionValues) -> None:
-        self._lifecycle = lifecycle
-        self._node = node
+    def __init__(self, engine: Engine, values: TaskOptionValues) -> None:
+        self._engine = engine
         self._values = values
         self._options = TaskOptions(**values)
+        self._last: tuple[Callable[[], object], TaskSpec] | None = None
 
     @overload
     async def submit(
@@ -42,10 +42,8 @@ class TaskSubmitter:
     async def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[T]: ...
     async def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> TaskHandle[Any]:
         """Hand a function over to be run in the background; see `TaskExecutor.submit`."""
-        self._lifecycle.check_open()
-        job = self._job(fn, args, kwargs)
-        self._lifecycle.scheduler.admit((job,))
-        return TaskHandle(job, self._lifecycle)
+        (task,) = await self._engine.submit((TaskRequest(fn, args, kwargs, self._spec(fn)),))
+        return TaskHandle(task)
 
     @overload
     async def submit_many(
@@ -59,19 +57,25 @@ class TaskSubmitter:
         self, fn: Callable[..., Any], arguments: Iterable[tuple[Any, ...]], /
     ) -> Sequence[TaskHandle[Any]]:
         """Hand over one task for each tuple of arguments, all or none; see `TaskExecutor.submit_many`."""
-        self._lifecycle.check_open()
-        jobs = [self._job(fn, args, {}) for args in arguments]
-        self._lifecycle.scheduler.admit(jobs)
-        return [TaskHandle(job, self._lifecycle) for job in jobs]
+        spec = self._spec(fn)
+        if spec.options.unique_key is not None:
+            raise ValueError("unique_key names one task, and submit_many makes many; submit them one by one")
+        requests = [TaskRequest(fn, args, {}, spec) for args in arguments]
+        return [TaskHandle(task) for task in await self._engine.submit(requests)]
 
-    def _job(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Job:
+    def _spec(self, fn: Callable[..., Any]) -> TaskSpec:
+        """How a function is run; that of the last one is remembered, because mostly it is the next one too."""
+        if self._last is not None and self._last[0]() is fn:
+            return self._last[1]
         options = self._options
         if declared := declared_options(fn):
             merged: TaskOptionValues = {**declared, **self._values}
             options = TaskOptions(**merged)
         kind = choose_kind(fn, options.run_in)
-        name = options.name or name_of(fn)
-        return Job(f"{self._node}-{secrets.token_hex(8)}", name, kind, options, bind(fn, args, kwargs, kind))
+        spec = TaskSpec(options.name or name_of(fn), kind, options)
+        if isinstance(fn, FunctionType):
+            self._last = weakref.ref(fn), spec
+        return spec
 
     def __repr__(self) -> str:
         return f"<TaskSubmitter {self._options}>"

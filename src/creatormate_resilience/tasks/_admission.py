@@ -1,0 +1,103 @@
+"""Whether new tasks are taken: the bound of the queue, and what happens where it is reached."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Literal, NamedTuple, TypeAlias
+
+from creatormate_resilience.exceptions import TaskQueueFullError
+from creatormate_resilience.tasks._statistics import Totals
+
+__all__ = ("Admission", "WhenFull")
+
+WhenFull: TypeAlias = Literal["raise", "wait", "drop_lowest"]
+
+
+class _Waiter(NamedTuple):
+    future: asyncio.Future[None]
+    tasks: int
+
+
+class Admission:
+    """Counts the places of the queue, and lets those who wait for one in, in their order.
+
+    Args:
+        name: The executor's.
+        max_queue: Most tasks that wait.
+        slots: Runs there may be at once, for the estimate of when there is room.
+        totals: Says how many wait.
+    """
+
+    def __init__(self, name: str, max_queue: int, slots: int, totals: Totals) -> None:
+        self._name = name
+        self._max_queue = max_queue
+        self._slots = slots
+        self._totals = totals
+        self._waiters: deque[_Waiter] = deque()
+        self._promised = 0
+
+    def excess(self, count: int, starting: int) -> int:
+        """How many places are missing for `count` tasks, `starting` of which would start at once; 0 when all fit."""
+        if count <= starting and not self._waiters:
+            return 0
+        return max(0, self._totals.waiting + self._promised + count - starting - self._max_queue)
+
+    async def wait(self, count: int, largest: int) -> None:
+        """Wait until there are places for `count` tasks; they are then promised, until `keep_promise`.
+
+        Raises:
+            TaskQueueFullError: There never can be, because all places and slots, `largest`, are fewer.
+        """
+        if count > largest:
+            raise TaskQueueFullError(f"{count} tasks never fit into {self._name!r}, which takes {largest} at once")
+        waiter = _Waiter(asyncio.get_running_loop().create_future(), count)
+        self._waiters.append(waiter)
+        try:
+            await waiter.future
+        except asyncio.CancelledError:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+            elif not waiter.future.cancelled() and waiter.future.exception() is None:
+                self.keep_promise(count)  # it had just been let in
+            self.let_in(0)
+            raise
+
+    def keep_promise(self, count: int) -> None:
+        """Say that promised places are taken now, or no longer wanted."""
+        self._promised -= count
+
+    def let_in(self, starting: int) -> None:
+        """Promise places to those who wait, as far as there are any.
+
+        Args:
+            starting: Tasks that could start at once.
+        """
+        while self._waiters:
+            waiter = self._waiters[0]
+            taken = self._totals.waiting + self._promised
+            if not waiter.future.done():
+                if taken + waiter.tasks - starting > self._max_queue:  # promised ones count, although they may start
+                    return
+                self._promised += waiter.tasks
+                waiter.future.set_result(None)
+            self._waiters.popleft()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether somebody waits for a place."""
+        return bool(self._waiters)
+
+    def refuse_all(self, error: BaseException) -> None:
+        """Let nobody in any more."""
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.future.done():
+                waiter.future.set_exception(error)
+
+    def full(self) -> TaskQueueFullError:
+        """The error to refuse with."""
+        waiting, most = self._totals.waiting, self._max_queue
+        return TaskQueueFullError(
+            f"the queue of {self._name!r} holds {waiting} of {most} tasks", retry_after=self._totals.relief(self._slots)
+        )

@@ -1,0 +1,187 @@
+"""A task as text, for engines beyond this process: a versioned JSON document that names its function."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from creatormate_resilience.exceptions import ConfigurationError
+from creatormate_resilience.tasks._declaration import is_declared
+from creatormate_resilience.tasks._engine import TaskRequest
+from creatormate_resilience.tasks._options import TagValue
+
+__all__ = ("Envelope", "check_portable", "reference_of", "resolve")
+
+_VERSION: Final = 1
+_READABLE: Final = (1,)  # one version back, once there are two
+_MOST_DEPTH: Final = 50
+_MOST_BYTES: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What a worker elsewhere needs to run a task.
+
+    Attributes:
+        id: The task's.
+        name: The task's.
+        function: Where its function is found, as `module:qualified.name`.
+        args: Its positional arguments, JSON values.
+        kwargs: Its keyword arguments, JSON values.
+        options: The options of the submission that the worker honours, JSON values.
+        tags: The task's.
+        headers: Request id and trace of the request it came from.
+    """
+
+    id: str
+    name: str
+    function: str
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+    options: Mapping[str, Any]
+    tags: Mapping[str, TagValue]
+    headers: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """As a document that `from_json` reads, here and in the next version."""
+        return {"v": _VERSION} | {name: getattr(self, name) for name in self.__slots__}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Envelope:
+        """Read a document.
+
+        Args:
+            document: As `to_json` gave it. What it has beyond the known fields is a newer version's, and is left out.
+
+        Raises:
+            ConfigurationError: It is of a version that is not read here, or not an envelope.
+        """
+        version = document.get("v")
+        if version not in _READABLE:
+            raise ConfigurationError(
+                f"a task's envelope has version {version!r:.50}; read here are {', '.join(map(str, _READABLE))}. "
+                "Update the workers before what submits to them"
+            )
+        try:
+            return cls(**{name: document[name] for name in cls.__slots__})
+        except KeyError as missing:
+            raise ConfigurationError(f"a task's envelope lacks {missing}") from None
+
+
+def check_portable(request: TaskRequest) -> str:
+    """Refuse what another process could not run.
+
+    Args:
+        request: A submission.
+
+    Returns:
+        The reference of its function.
+
+    Raises:
+        TypeError: The function cannot be found from elsewhere, or an argument is not JSON. The error names it.
+    """
+    reference = reference_of(request.fn)
+    for number, value in enumerate(request.args):
+        _check_json(value, f"argument {number + 1}", 0)
+    for name, value in request.kwargs.items():
+        _check_json(value, f"argument {name!r}", 0)
+    size = len(json.dumps([request.args, dict(request.kwargs)]))
+    if size > _MOST_BYTES:
+        raise TypeError(
+            f"the arguments take {size} bytes as JSON; accepted are {_MOST_BYTES}. Store them, and hand over where"
+        )
+    return reference
+
+
+def reference_of(fn: Callable[..., Any]) -> str:
+    """Where a function is found, from any process that can import its module.
+
+    Args:
+        fn: A function declared with `task`.
+
+    Returns:
+        `module:qualified.name`.
+
+    Raises:
+        TypeError: It cannot be found: a lambda, a closure, a method, a partial, or one that `task` does not declare.
+    """
+    if isinstance(fn, functools.partial):
+        raise TypeError("fn is a functools.partial; a portable task takes the function itself and its arguments")
+    module, qualname = getattr(fn, "__module__", None), getattr(fn, "__qualname__", None)
+    if not isinstance(module, str) or not isinstance(qualname, str):
+        raise TypeError(f"fn is a {type(fn).__name__}; a portable task takes a function at the top of a module")
+    if _look_up(module, qualname) is not fn or module == "__main__":
+        where = "in the main module" if module == "__main__" else "not found under its name"
+        raise TypeError(
+            f"{module}.{qualname:.200} is {where}; a portable task takes a function at the top of a module that can be "
+            "imported, not a lambda, a closure or a method"
+        )
+    _check_declared(fn, f"{module}:{qualname}")
+    return f"{module}:{qualname}"
+
+
+def resolve(reference: str) -> Callable[..., Any]:
+    """The function of a reference.
+
+    Args:
+        reference: As `reference_of` gave it. It comes from outside this process, so nothing is imported for it, and
+            only functions that their own module declares as tasks are given back.
+
+    Raises:
+        ConfigurationError: There is no such function here, or it is not declared as a task.
+    """
+    module, _, qualname = reference.partition(":")
+    found = _look_up(module, qualname)
+    if found is None:
+        raise ConfigurationError(
+            f"the task's function {reference!r:.300} is not known here; import its module where the executor is made"
+        )
+    try:
+        _check_declared(found, reference)
+    except TypeError as error:
+        raise ConfigurationError(str(error)) from None
+    return cast("Callable[..., Any]", found)
+
+
+def _look_up(module: str, qualname: str) -> object:
+    found: object = sys.modules.get(module)
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+def _check_declared(fn: object, reference: str) -> None:
+    if not callable(fn) or not is_declared(fn):
+        raise TypeError(
+            f"{reference!r:.300} is not declared as a task; mark it with @task(), which also lets workers run it"
+        )
+
+
+def _check_json(value: Any, where: str, depth: int) -> None:
+    """Refuse what JSON would refuse or give back as something else."""
+    kind = cast("type[object]", type(value))
+    if value is None or kind in {bool, int, str}:
+        return
+    if kind is float and math.isfinite(value):
+        return
+    if depth >= _MOST_DEPTH:
+        raise TypeError(f"{where} is nested deeper than {_MOST_DEPTH}")
+    if kind is list:
+        for item in value:
+            _check_json(item, where, depth + 1)
+        return
+    if kind is dict:
+        for key, item in value.items():
+            if type(key) is not str:
+                raise TypeError(f"{where} has a {type(key).__name__} as a key; JSON has texts only")
+            _check_json(item, where, depth + 1)
+        return
+    raise TypeError(
+        f"{where} is or holds a {kind.__name__}; a portable task takes JSON only: None, True and False, "
+        "finite numbers, texts, lists, and dicts with text keys"
+    )

@@ -1,0 +1,143 @@
+"""How much of an executor one key may have: runs at once, and starts in a time. Pure."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from creatormate_resilience.policies._gcra import Schedule, nanoseconds
+from creatormate_resilience.tasks._options import check_count, check_seconds
+
+__all__ = ("KeyGate", "KeyLimits", "KeyLimitsFor")
+
+_LOOKED_AT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLimits:
+    """What tasks of one key may have, wherever they run.
+
+    Attributes:
+        max_concurrent: Most attempts at once; None sets no bound.
+        rate: Most starts in `per` seconds, in the long run; None sets no bound.
+        per: Seconds.
+        burst: Starts that may come at once after a pause; None takes `rate`, rounded down, and at least 1.
+
+    Raises:
+        ValueError: A limit is out of its range.
+        TypeError: A limit is not a number.
+    """
+
+    max_concurrent: int | None = None
+    rate: float | None = None
+    per: float = 1.0
+    burst: int | None = None
+
+    def __post_init__(self) -> None:
+        for parameter in ("max_concurrent", "burst"):
+            if getattr(self, parameter) is not None:
+                check_count(parameter, getattr(self, parameter))
+        if self.rate is not None:
+            check_seconds("rate", self.rate, zero=False)
+        check_seconds("per", self.per, zero=False)
+
+    def schedule(self) -> Schedule | None:
+        """When starts are due; None where they are not limited."""
+        if self.rate is None:
+            return None
+        burst = max(1, int(self.rate)) if self.burst is None else self.burst
+        return Schedule(max(1, nanoseconds(self.per / self.rate)), burst, 1, OrderedDict())
+
+
+KeyLimitsFor: TypeAlias = KeyLimits | Callable[[str], KeyLimits]
+
+
+@dataclass(slots=True)
+class _Key:
+    max_concurrent: float
+    schedule: Schedule | None
+    tasks: int = 0
+    running: int = 0
+
+
+class KeyGate:
+    """Says when the next task of a key may start.
+
+    Args:
+        limits: Of every key, or a function that says them for a key.
+    """
+
+    __slots__ = ("_keys", "_limits")
+
+    def __init__(self, limits: KeyLimitsFor) -> None:
+        self._limits = limits
+        self._keys: OrderedDict[str, _Key] = OrderedDict()
+
+    def check(self, key: str) -> None:
+        """Make a key known before a task of it is taken, so that what a function of the user's raises is raised there.
+
+        Raises:
+            TypeError: The function gave what are no limits.
+        """
+        if key in self._keys:
+            return
+        limits = self._limits if isinstance(self._limits, KeyLimits) else self._limits(key)
+        if not isinstance(limits, KeyLimits):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"key_limits gave a {type(limits).__name__} for a key; accepted is a KeyLimits")
+        most = math.inf if limits.max_concurrent is None else limits.max_concurrent
+        self._keys[key] = _Key(most, limits.schedule())
+
+    def open(self, key: str) -> None:
+        """Count a task of a known key that is taken."""
+        self._keys[key].tasks += 1
+
+    def close(self, key: str, now: float) -> None:
+        """Count a task that has ended, whose run may still go on."""
+        self._keys[key].tasks -= 1
+        self._forget(key, now)
+
+    def start(self, key: str, now: float) -> None:
+        """Count a run that starts."""
+        one = self._keys[key]
+        one.running += 1
+        if one.schedule is not None:
+            one.schedule.reserve(None, nanoseconds(now), 0)
+
+    def end(self, key: str, now: float) -> None:
+        """Count a run that has ended."""
+        self._keys[key].running -= 1
+        self._forget(key, now)
+
+    def wait(self, key: str, now: float) -> float:
+        """Seconds until the next may start: 0 is now, infinity is when a run of this key ends."""
+        one = self._keys.get(key)
+        if one is None:
+            return 0.0
+        if one.running >= one.max_concurrent:
+            return math.inf
+        return 0.0 if one.schedule is None else _wait(one.schedule, nanoseconds(now)) / 1e9
+
+    def _forget(self, key: str, now: float) -> None:
+        """Drop a key nobody has, where that changes nothing; and look again at some that were too early to drop."""
+        self._drop_idle(key, now)
+        for other in list(itertools.islice(self._keys, _LOOKED_AT)):
+            if not self._drop_idle(other, now):
+                self._keys.move_to_end(other)
+
+    def _drop_idle(self, key: str, now: float) -> bool:
+        one = self._keys.get(key)
+        if one is None or one.tasks or one.running:
+            return False
+        if one.schedule is not None and one.schedule.due.get(None, 0) > nanoseconds(now):
+            return False
+        del self._keys[key]
+        return True
+
+
+def _wait(schedule: Schedule, now: int) -> int:
+    due = max(schedule.due.get(None, now), now)
+    return max(0, due - (schedule.burst - 1) * schedule.interval - now)
