@@ -63,7 +63,8 @@ class History:
         if job.result is not None and (weight := weight_of(job.result)):
             self._weights[job.id] = weight
             self._bytes += weight
-        self._forget(now)
+        if len(self._jobs) > self.limits.max_count or self._bytes > self.limits.max_bytes or not len(self._jobs) % 64:
+            self._forget(now)
 
     def get(self, task_id: str, now: float) -> Job | None:
         """The task, unless it was forgotten."""
@@ -77,7 +78,8 @@ class History:
 
     def _forget(self, now: float) -> None:
         limits, jobs, ended_before = self.limits, self._jobs, now - self.limits.max_age
-        for oldest in self._oldest():
+        while jobs:
+            oldest = next(iter(jobs.values()))
             if (
                 len(jobs) <= limits.max_count
                 and self._bytes <= limits.max_bytes
@@ -87,10 +89,6 @@ class History:
             del jobs[oldest.id]
             if self._weights:
                 self._bytes -= self._weights.pop(oldest.id, 0)
-
-    def _oldest(self) -> Iterator[Job]:
-        while self._jobs:
-            yield next(iter(self._jobs.values()))
 
 
 def weight_of(value: object) -> int:

@@ -91,19 +91,23 @@ class InProcessEngine:
         self._lifecycle.check_open()
         if not requests:
             return ()
-        options = requests[0].spec.options
+        scheduler, spec = self._scheduler, requests[0].spec
+        options = spec.options
         if options.connection is not None:
             check_supported(options, "in this process", self.capabilities)
-        if options.unique_key is not None and (twin := self._scheduler.unique.get(options.unique_key)) is not None:
+        if options.unique_key is not None and (twin := scheduler.unique.get(options.unique_key)) is not None:
             self._totals.joined += 1
             return (twin,)
         jobs = [self._make(request) for request in requests]
         if options.key is not None:
-            self._scheduler.gate.check(options.key)
-        await self._find_room(jobs)
+            scheduler.gate.check(options.key)
+        starting = 0 if options.delay or scheduler.queue.size else scheduler.slots.free(spec.kind)
+        if missing := self._admission.excess(len(jobs), starting):
+            await self._make_room(jobs, missing)
         for job in jobs:
-            self._scheduler.take(job)
-        self._scheduler.dispatch()
+            scheduler.take(job)
+        if scheduler.slots.open_kinds:
+            scheduler.dispatch()
         return jobs
 
     async def find(self, task_id: str) -> Job:
@@ -191,12 +195,8 @@ class InProcessEngine:
             check_portable(request)
         return Job(f"{self.node}-{next(self._tokens)}", spec, bind(fn, args, kwargs, spec.kind), copy_context(), self)
 
-    async def _find_room(self, jobs: Sequence[Job]) -> None:
+    async def _make_room(self, jobs: Sequence[Job], missing: int) -> None:
         scheduler, options, kind = self._scheduler, jobs[0].spec.options, jobs[0].spec.kind
-        starting = 0 if options.delay or scheduler.queue.size else scheduler.slots.free(kind)
-        missing = self._admission.excess(len(jobs), starting)
-        if not missing:
-            return
         if self._limits.when_full == "drop_lowest" and scheduler.queue.count_below(options.priority) >= missing:
             for _ in range(missing):
                 self._drop_lowest()

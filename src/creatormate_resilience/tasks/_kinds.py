@@ -6,10 +6,9 @@ import functools
 import inspect
 import pickle
 import traceback
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from types import CoroutineType
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import anyio
 from anyio import to_process, to_thread
@@ -21,7 +20,7 @@ from creatormate_resilience.tasks._options import Kind, RunIn
 
 __all__ = ("Work", "bind", "choose_kind")
 
-Work: TypeAlias = Callable[[], Coroutine[Any, Any, object]]
+Work: TypeAlias = Callable[[], object]
 
 # The executor's own slots bound the runs. anyio's limiters would count again, and would let other tasks in between the
 # two calls of `_in_process`.
@@ -67,14 +66,14 @@ def bind(fn: Callable[..., object], args: tuple[object, ...], kwargs: Mapping[st
         kind: Where it runs.
 
     Returns:
-        A coroutine function without arguments; what it returns or raises is what `fn` did.
+        A function without arguments that gives an awaitable; what that returns or raises is what `fn` did.
 
     Raises:
         TypeError: A process was asked for, and the function or an argument cannot be sent to one.
     """
-    call = functools.partial(fn, *args, **kwargs)
+    call = functools.partial(fn, *args, **kwargs) if args or kwargs else fn
     if kind == "async":
-        return functools.partial(_on_the_loop, call)
+        return call
     if kind == "thread":
         return functools.partial(to_thread.run_sync, functools.partial(_guarded, call), limiter=_UNLIMITED)
     try:
@@ -84,18 +83,6 @@ def bind(fn: Callable[..., object], args: tuple[object, ...], kwargs: Mapping[st
             "run_in is 'process', and the function or an argument cannot be sent to one; accepted are functions "
             "defined at the top of a module, and arguments that pickle takes"
         ) from error
-
-
-async def _on_the_loop(call: Callable[[], object]) -> object:
-    try:
-        answer: Any = call()
-        if type(answer) is CoroutineType:  # by far the most; the question below costs as much as all the rest
-            return cast("object", await answer)
-        if not inspect.isawaitable(answer):
-            raise TypeError(f"run_in is 'async', and the function returned a {type(answer).__name__}, not an awaitable")
-        return await answer
-    except SystemExit as error:  # asyncio would end the whole loop
-        raise TaskError("the task called sys.exit()") from error
 
 
 def _guarded(call: Callable[[], object]) -> object:

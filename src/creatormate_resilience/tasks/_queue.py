@@ -28,14 +28,16 @@ class TaskQueue(Generic[K, T]):
     that comes after. An item whose age lets it pass a higher priority does so whoever's turn it is.
     """
 
-    __slots__ = ("_aging", "_held", "_lines", "_sizes", "size")
+    __slots__ = ("_aging", "_held", "_lines", "_ready", "_ready_kinds", "size")
 
     def __init__(self, kinds: Iterable[K], aging: float) -> None:
         self._aging = aging
         self._lines: dict[K, tuple[_Line[T], ...]] = {
             kind: tuple(_Line[T](priority) for priority in sorted(TaskPriority, reverse=True)) for kind in kinds
         }
-        self._sizes = dict.fromkeys(self._lines, 0)
+        self._ready: list[_Line[T]] | None = None
+        """Lines with items that may start, of the kinds that were asked for last; None where it has to be looked up."""
+        self._ready_kinds: Iterable[K] = ()
         self.size = 0
         """How many items wait."""
         self._held: set[str | None] = set()
@@ -50,29 +52,37 @@ class TaskQueue(Generic[K, T]):
             now: Seconds, not before those of any earlier call.
             key: Whose it is; those of nobody share one turn.
         """
-        self._line(kind, priority).push(item, now, key, held=key in self._held)
-        self._sizes[kind] += 1
+        line = self._lines[kind][-1 - priority]
+        if not line.turns:
+            self._ready = None
+        line.push(item, now, key, held=key in self._held)
         self.size += 1
 
     def pop(self, kinds: Iterable[K]) -> T | None:
         """Take out the item that is next among these kinds; None when nothing of them may start."""
-        ready = [(line, kind) for kind in kinds if self._sizes[kind] for line in self._lines[kind] if line.turns]
-        if not ready:
+        lines = self._ready
+        if lines is None or kinds is not self._ready_kinds:
+            lines = self._ready = [line for kind in kinds for line in self._lines[kind] if line.turns]
+            self._ready_kinds = kinds
+        if not lines:
             return None
-        line, kind = ready[0] if len(ready) == 1 else min(ready, key=self._rank)
-        self._sizes[kind] -= 1
+        line = lines[0] if len(lines) == 1 else min(lines, key=self._rank)
+        item = line.pop(aged=len(lines) > 1 and any(line.priority < other.priority for other in lines))
+        if not line.turns:
+            self._ready = None
         self.size -= 1
-        return line.pop(aged=len(ready) > 1 and any(line.priority < other.priority for other, _ in ready))
+        return item
 
     def remove(self, item: T, kind: K, priority: TaskPriority, key: str | None = None) -> None:
         """Take out an item that no longer wants to start; nothing happens when it is not here."""
-        if self._line(kind, priority).remove(item, key):
-            self._sizes[kind] -= 1
+        if self._lines[kind][-1 - priority].remove(item, key):
+            self._ready = None
             self.size -= 1
 
     def hold(self, key: str) -> None:
         """Let no item of this key start until it is released."""
         self._held.add(key)
+        self._ready = None
         for lines in self._lines.values():
             for line in lines:
                 line.hold(key)
@@ -81,6 +91,7 @@ class TaskQueue(Generic[K, T]):
         """Let items of this key start again; nothing happens when it is not held."""
         if key in self._held:
             self._held.remove(key)
+            self._ready = None
             for lines in self._lines.values():
                 for line in lines:
                     line.release(key)
@@ -106,11 +117,8 @@ class TaskQueue(Generic[K, T]):
         """How many items of lower priorities wait."""
         return sum(len(line) for lines in self._lines.values() for line in lines if line.priority < priority)
 
-    def _rank(self, ready: tuple[_Line[T], K]) -> float:
-        return ready[0].oldest() - ready[0].priority * self._aging
-
-    def _line(self, kind: K, priority: TaskPriority) -> _Line[T]:
-        return self._lines[kind][-1 - priority]
+    def _rank(self, line: _Line[T]) -> float:
+        return line.oldest() - line.priority * self._aging
 
 
 class _Line(Generic[T]):

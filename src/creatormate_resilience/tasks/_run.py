@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import functools
+import inspect
+from collections.abc import Callable, Coroutine
 from contextvars import Context
+from types import CoroutineType
+from typing import Any, cast
 
 import anyio
 
-from creatormate_resilience.clock import Clock
 from creatormate_resilience.deadline import Deadline, replace_deadline
+from creatormate_resilience.exceptions import TaskError
 from creatormate_resilience.tasks._current import running_task
 from creatormate_resilience.tasks._job import Job
 from creatormate_resilience.tasks._kinds import Work
@@ -27,30 +31,30 @@ class Run:
         job: The task.
         work: Its function and arguments.
         context: The context to run it in, its own.
-        clock: What the attempt's deadline is shown on.
+        deadline: Shown to the function; the submitter's is over long before a background task is.
         on_end: Called when the attempt has really ended.
     """
 
-    __slots__ = ("_again", "_on_end", "_scope", "deadline", "job", "stopped", "task")
+    stopped = False
+    deadline: float | None = None
+    """Seconds of the event loop's clock, because only the event loop can wake us at it."""
+    _again: asyncio.TimerHandle | None = None
+    _scope: anyio.CancelScope | None = None
 
-    def __init__(self, job: Job, work: Work, context: Context, *, clock: Clock, on_end: Callable[[Run], None]) -> None:
+    def __init__(
+        self, job: Job, work: Work, context: Context, *, deadline: Deadline | None, on_end: Callable[[Run], None]
+    ) -> None:
         self.job = job
-        self.stopped = False
-        self.deadline: float | None = None
-        """Seconds of the event loop's clock, because only the event loop can wake us at it."""
-        self._on_end = on_end
-        self._again: asyncio.TimerHandle | None = None
-        timeout = job.spec.options.timeout
-        # The submitter's deadline is over long before a background task is: each attempt gets its own, or none.
-        shown = None if timeout is None else Deadline(clock.monotonic() + timeout, clock)
-        # Threads and processes hang on a cancel scope: it is what `anyio.from_thread.check_cancelled` looks at and what
-        # kills a worker process, while a cancelled asyncio task would walk away from its thread.
-        self._scope = None if job.spec.kind == "async" else anyio.CancelScope()
-        body = _carry(job, shown, work) if self._scope is None else _inside(self._scope, job, shown, work)
+        body = _carry(job, deadline, work)
+        if job.spec.kind != "async":
+            # Threads and processes hang on a cancel scope: it is what `anyio.from_thread.check_cancelled` looks at and
+            # what kills a worker process, while a cancelled asyncio task would walk away from its thread.
+            self._scope = anyio.CancelScope()
+            body = _inside(self._scope, body)
         # Not `loop.create_task`: an eager task factory would run the function in the middle of our own work.
         self.task = asyncio.Task(body, name=job.id, context=context)
         # A callback, not the end of `body`: a task cancelled before its first step never gets into its body.
-        self.task.add_done_callback(self._ended, context=context)
+        self.task.add_done_callback(functools.partial(_ended, on_end, self), context=context)
 
     @property
     def late(self) -> bool:
@@ -74,22 +78,31 @@ class Run:
         if self._again is not None:
             self._again.cancel()
 
-    def _ended(self, _task: asyncio.Task[object]) -> None:
-        self._on_end(self)
-
     def _cancel(self, pause: float) -> None:
         if not self.task.done():
             self.task.cancel()
             self._again = self.task.get_loop().call_later(pause, self._cancel, min(2 * pause, _LONGEST_PAUSE))
 
 
+def _ended(on_end: Callable[[Run], None], run: Run, _task: asyncio.Task[object]) -> None:
+    on_end(run)
+
+
 async def _carry(job: Job, deadline: Deadline | None, work: Work) -> object:
     running_task.set(job)
     replace_deadline(deadline)
-    return await work()
+    try:
+        answer: Any = work()
+        if type(answer) is CoroutineType:  # nearly always; the question below costs as much as all the rest
+            return cast("object", await answer)
+        if not inspect.isawaitable(answer):
+            raise TypeError(f"run_in is 'async', and the function returned a {type(answer).__name__}, not an awaitable")
+        return await answer
+    except SystemExit as error:  # asyncio would end the whole loop
+        raise TaskError("the task called sys.exit()") from error
 
 
-async def _inside(scope: anyio.CancelScope, job: Job, deadline: Deadline | None, work: Work) -> object:
+async def _inside(scope: anyio.CancelScope, body: Coroutine[Any, Any, object]) -> object:
     with scope:
-        return await _carry(job, deadline, work)
+        return await body
     return None  # stopped; who stopped it has already said what became of the task

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from anyio import BrokenWorkerProcess
 
 from creatormate_resilience.clock import Clock
+from creatormate_resilience.deadline import Deadline
 from creatormate_resilience.events import Event, Listener, notify
 from creatormate_resilience.exceptions import TaskExpiredError, TaskTimeoutError, WorkerCrashedError
 from creatormate_resilience.log import get_logger
@@ -92,11 +93,15 @@ class Scheduler:
             self.unique[options.unique_key] = job
         self._totals.submitted += 1
         self._totals.statuses[job.status] += 1
+        if job.rest:
+            self._rest(job)
+        else:
+            job.queued_at = now = self._clock.monotonic()
+            self.queue.push(job, job.spec.kind, options.priority, now, options.key)
         if options.key is not None:
             self.gate.open(options.key)
         if options.expires is not None:
             job.expiry = asyncio.get_running_loop().call_later(options.expires, self._expire, job)
-        self._rest(job)
 
     def dispatch(self) -> None:
         """Start what may start."""
@@ -168,9 +173,9 @@ class Scheduler:
         self._finish(job, TaskStatus.EXPIRED, error=expired)
 
     def _start(self, job: Job) -> None:
-        spec, context = job.spec, job.context
-        assert context is not None  # noqa: S101 - they are dropped at the end only
-        assert job.work is not None  # noqa: S101
+        spec, context, work = job.spec, job.context, job.work
+        options = spec.options
+        assert context is not None and work is not None  # noqa: S101, PT018 - they are dropped at the end only
         now = self._clock.monotonic()
         self._move(job, TaskStatus.RUNNING)
         self.slots.take(spec.kind)
@@ -179,17 +184,17 @@ class Scheduler:
         job.attempts += 1
         if job.started_at is None:
             job.started_at = now
-            self._totals.started(spec.name, spec.options.priority, now - (job.queued_at or now))
-        if spec.options.key is not None:
-            self.gate.start(spec.options.key, now)
-            self._hold(spec.options.key, now)
-        own_context = context if spec.options.retry is None else context.copy()
-        self.runs[job] = run = Run(job, job.work, own_context, clock=self._clock, on_end=self._run_ended)
-        if spec.options.timeout is not None:
-            loop = asyncio.get_running_loop()
-            run.deadline = self._deadlines.add(run, spec.options.timeout, loop.time(), loop)
+        if options.key is not None:
+            self.gate.start(options.key, now)
+            self._hold(options.key, now)
+        own_context = context if options.retry is None else context.copy()
+        deadline = None if options.timeout is None else Deadline(now + options.timeout, self._clock)
+        self.runs[job] = run = Run(job, work, own_context, deadline=deadline, on_end=self._run_ended)
+        if options.timeout is not None:
+            loop = run.task.get_loop()
+            run.deadline = self._deadlines.add(run, options.timeout, loop.time(), loop)
         if self._listeners:
-            waited = job.started_at - (job.queued_at or now)
+            waited = job.started_at - (job.queued_at or 0.0)
             self.tell(TaskStarted(self._name, job.id, spec.name, job.attempts, waited))
 
     def _hold(self, key: str, now: float) -> None:
@@ -224,13 +229,18 @@ class Scheduler:
         if self.runs.get(job) is not run:
             return
         del self.runs[job]
-        run.close()
+        if run.stopped:
+            run.close()
         if run.deadline is not None:
             self._deadlines.remove(run, job.spec.options.timeout or 0.0)
         self.slots.give_back(job.spec.kind)
-        error = None if run.task.cancelled() else run.task.exception()
+        task = run.task
+        error = None if task.cancelled() else task.exception()
         if not run.stopped:
-            self._settle(run, error)
+            if error is None and not task.cancelled() and (run.deadline is None or not run.late):
+                self._finish(job, TaskStatus.SUCCEEDED, result=task.result())
+            else:
+                self._settle(run, error)
         if job.status is TaskStatus.RETRYING:
             self._rest_again(job)
         key = job.spec.options.key
@@ -242,13 +252,12 @@ class Scheduler:
             self.quiet.set()
 
     def _settle(self, run: Run, error: BaseException | None) -> None:
+        """Say what became of an attempt that did not succeed and was not stopped by us."""
         job = run.job
         if run.task.cancelled():  # by the event loop's end, or by the function itself
             self._finish(job, TaskStatus.CANCELLED)
-        elif run.late:
+        elif run.late or error is None:
             self._time_out(job)
-        elif error is None:
-            self._finish(job, TaskStatus.SUCCEEDED, result=run.task.result())
         elif job.spec.kind == "process" and isinstance(error, BrokenWorkerProcess):
             # Not retried: whether its work was done is not known, and delivery here is at most once.
             crash = WorkerCrashedError(f"the worker process of task {job.name} died").with_cause(error)
@@ -290,8 +299,12 @@ class Scheduler:
         if error is not None:
             _log.error("a task ended badly", task=spec.name, id=job.id, status=status.value, exc_info=error)
             without_tracebacks(error)
-        run_time = None if job.started_at is None else now - job.started_at
-        self._totals.ended(spec.name, options.priority, run_time, now, succeeded=status is TaskStatus.SUCCEEDED)
+        run_time = None
+        if job.started_at is not None:
+            run_time = now - job.started_at
+            waited = job.started_at - (job.queued_at or 0.0)
+            self._totals.ended(spec.name, options.priority, waited, run_time, succeeded=status is TaskStatus.SUCCEEDED)
+        self._totals.throughput.count(now)
         del self.jobs[job.id]
         if options.unique_key is not None:
             self.unique.pop(options.unique_key, None)

@@ -17,15 +17,16 @@ class Slots:
         limits: Most runs at once of each kind.
     """
 
-    __slots__ = ("_limits", "_total", "_used", "open_kinds", "used")
+    __slots__ = ("_below", "_limits", "_total", "_used", "open_kinds", "used")
 
     def __init__(self, total: int, limits: Mapping[Kind, int]) -> None:
         self._total = total
-        self._limits = dict(limits)
+        self._limits = {kind: min(limit, total) for kind, limit in limits.items()}
         self._used = dict.fromkeys(limits, 0)
+        self._below: tuple[Kind, ...] = tuple(limits)
         self.used = 0
         """Runs there are now."""
-        self.open_kinds: Sequence[Kind] = tuple(limits)
+        self.open_kinds: Sequence[Kind] = self._below
         """The kinds of which a run could start now."""
 
     def free(self, kind: Kind) -> int:
@@ -34,24 +35,22 @@ class Slots:
 
     def most(self, kind: Kind) -> int:
         """Most runs of this kind."""
-        return min(self._total, self._limits[kind])
+        return self._limits[kind]
 
     def take(self, kind: Kind) -> None:
         """Count a run that starts."""
-        self._used[kind] += 1
         self.used += 1
-        if self.used == self._total or self._used[kind] == self._limits[kind]:
-            self.open_kinds = self._open()
+        self._used[kind] += 1
+        if self._used[kind] == self._limits[kind] < self._total:
+            self._below = tuple(other for other in self._below if other != kind)
+            self.open_kinds = self._below
+        if self.used == self._total:
+            self.open_kinds = ()
 
     def give_back(self, kind: Kind) -> None:
         """Count a run that has ended."""
-        was_closed = self.used == self._total or self._used[kind] == self._limits[kind]
-        self._used[kind] -= 1
+        if self._used[kind] == self._limits[kind] < self._total:
+            self._below = (*self._below, kind)
         self.used -= 1
-        if was_closed:
-            self.open_kinds = self._open()
-
-    def _open(self) -> Sequence[Kind]:
-        if self.used >= self._total:
-            return ()
-        return tuple(kind for kind, used in self._used.items() if used < self._limits[kind])
+        self._used[kind] -= 1
+        self.open_kinds = self._below

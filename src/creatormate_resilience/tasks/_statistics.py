@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from creatormate_resilience.latencies import Latencies, LatencyQuantiles
 from creatormate_resilience.tasks._options import TaskPriority
@@ -24,14 +24,12 @@ class TaskGroupStatistics:
     """The tasks of one function, or of one priority, since the executor started.
 
     Attributes:
-        started: Tasks that were started.
         succeeded: Tasks that returned.
-        unsuccessful: Tasks that ended otherwise.
-        wait: How long the last ones waited for their first start, 512 at most; None before one has.
-        run: How long the last ones took from their first start to their end; None before one has.
+        unsuccessful: Tasks that started and ended otherwise.
+        wait: How long the last ones waited for their first start, 512 at most; None before one has ended.
+        run: How long they took from there to their end.
     """
 
-    started: int
     succeeded: int
     unsuccessful: int
     wait: LatencyQuantiles | None
@@ -100,17 +98,17 @@ class TaskStatistics:
     priorities: Mapping[TaskPriority, TaskGroupStatistics]
 
 
-@dataclass(slots=True)
 class _Group:
-    started: int = 0
-    succeeded: int = 0
-    unsuccessful: int = 0
-    waits: Latencies = field(default_factory=Latencies)
-    runs: Latencies = field(default_factory=Latencies)
+    __slots__ = ("ended", "runs", "succeeded", "waits")
+
+    def __init__(self) -> None:
+        self.ended = self.succeeded = 0
+        self.waits = Latencies()
+        self.runs = Latencies()
 
     def picture(self) -> TaskGroupStatistics:
         return TaskGroupStatistics(
-            self.started, self.succeeded, self.unsuccessful, self.waits.quantiles(), self.runs.quantiles()
+            self.succeeded, self.ended - self.succeeded, self.waits.quantiles(), self.runs.quantiles()
         )
 
 
@@ -146,9 +144,9 @@ class Totals:
         self.statuses = dict.fromkeys(TaskStatus, 0)
         """Tasks in each status; those in a final one only ever grow."""
         self.submitted = self.retries = self.postponed = self.rejected = self.dropped = self.joined = self.blocked = 0
-        self._started = self._ran = 0
+        self._ran = 0
         self._wait_seconds = self._run_seconds = 0.0
-        self._throughput = _Throughput()
+        self.throughput = _Throughput()
         self._functions: dict[str, _Group] = {}
         self._priorities = {priority: _Group() for priority in TaskPriority}
 
@@ -171,32 +169,16 @@ class Totals:
             return 1.0
         return min(max(self._run_seconds / self._ran * self.waiting / slots, _LEAST_WAIT), _MOST_WAIT)
 
-    def started(self, name: str, priority: TaskPriority, waited: float) -> None:
-        """Count a task's first start."""
-        self._started += 1
-        self._wait_seconds += waited
-        function, level = self._function(name), self._priorities[priority]
-        function.started += 1
-        function.waits.add(waited)
-        level.started += 1
-        level.waits.add(waited)
-
-    def ended(self, name: str, priority: TaskPriority, ran: float | None, now: float, *, succeeded: bool) -> None:
-        """Count a task's end; `ran` is None for one that never started."""
-        self._throughput.count(now)
-        if ran is None:
-            return
+    def ended(self, name: str, priority: TaskPriority, waited: float, ran: float, *, succeeded: bool) -> None:
+        """Count the end of a task that had started, with the seconds it waited and ran."""
         self._ran += 1
+        self._wait_seconds += waited
         self._run_seconds += ran
-        function, level = self._function(name), self._priorities[priority]
-        function.runs.add(ran)
-        level.runs.add(ran)
-        if succeeded:
-            function.succeeded += 1
-            level.succeeded += 1
-        else:
-            function.unsuccessful += 1
-            level.unsuccessful += 1
+        for group in (self._functions.get(name) or self._function(name), self._priorities[priority]):
+            group.ended += 1
+            group.succeeded += succeeded
+            group.waits.add(waited)
+            group.runs.add(ran)
 
     def picture(self, name: str, *, now: float, used: int, oldest: float | None) -> TaskStatistics:
         """A snapshot.
@@ -230,17 +212,14 @@ class Totals:
             retrying=statuses[TaskStatus.RETRYING],
             zombies=used - statuses[TaskStatus.RUNNING],
             oldest_wait=0.0 if oldest is None else now - oldest,
-            throughput=self._throughput.per_second(now),
-            mean_wait=self._wait_seconds / self._started if self._started else 0.0,
+            throughput=self.throughput.per_second(now),
+            mean_wait=self._wait_seconds / self._ran if self._ran else 0.0,
             mean_run=self._run_seconds / self._ran if self._ran else 0.0,
             functions={name: group.picture() for name, group in self._functions.items()},
-            priorities={priority: group.picture() for priority, group in self._priorities.items() if group.started},
+            priorities={priority: group.picture() for priority, group in self._priorities.items() if group.ended},
         )
 
     def _function(self, name: str) -> _Group:
-        group = self._functions.get(name)
-        if group is None:
-            if len(self._functions) >= _MOST_NAMES:
-                name = _OTHERS
-            group = self._functions.setdefault(name, _Group())
-        return group
+        if len(self._functions) >= _MOST_NAMES:
+            name = _OTHERS
+        return self._functions.setdefault(name, _Group())
