@@ -9,8 +9,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from creatormate_resilience.db import Report, advise
@@ -21,6 +24,7 @@ __all__ = ("main",)
 
 _FOUND = 1
 _FAILED = 3
+_LONGEST_TRACEBACK = 20_000
 _CODES = "exit codes: 0 nothing at or above --fail-on, 1 something, 2 wrong command line, 3 no report could be made"
 
 
@@ -69,8 +73,22 @@ def _db_report(url: str, *, as_json: bool, fail_on: str | None) -> int:
         text = str(error) if isinstance(error, ConfigurationError) else redact_text(str(error))
         sys.stderr.write(f"creatormate-resilience: {' '.join(text.split())}\n")
         return _FAILED
-    sys.stdout.write(f"{json.dumps(report.to_dict(), indent=2) if as_json else report.to_text()}\n")
+    except Exception as error:  # noqa: BLE001 - left to Python it would be the exit code of a finding
+        sys.stderr.write(f"{redact_text(''.join(traceback.format_exception(error)), _LONGEST_TRACEBACK)}\n")
+        return _FAILED
+    _print(json.dumps(report.to_dict(), indent=2) if as_json else report.to_text())
     return _FOUND if fail_on is not None and _reaches(report, Severity[fail_on.upper()]) else 0
+
+
+def _print(text: str) -> None:
+    """Print, in whatever encoding, to somebody who may stop reading."""
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        sys.stdout.write(f"{text}\n".encode(encoding, "backslashreplace").decode(encoding))
+        sys.stdout.flush()
+    except BrokenPipeError:  # such as `head`; what is left in the buffer has to go somewhere at the end
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _reaches(report: Report, severity: Severity) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -51,6 +52,7 @@ def test_fail_on_decides_the_exit_code(url, fail_on, code):
         ("mysql://me:geheim@127.0.0.1/x", "unknown scheme"),
         ("postgresql://me:geheim@127.0.0.1:1/x", "cannot connect"),
         ("postgresql://me:geheim@127.0.0.1:1/x?nothing=1", "unknown parameters"),
+        ("postgresql://me:geheim@127.0.0.1:99999/x", "the port is 99999; accepted are 1 to 65535"),
         ("sqlite:////nowhere/app.db", "there is no SQLite file"),
     ],
 )
@@ -108,3 +110,44 @@ def test_a_missing_package_is_named_with_the_command_that_brings_it(tmp_path):
     assert done.returncode == 3
     assert done.stderr.count("\n") == 1
     assert 'pip install "creatormate-resilience[postgres]"' in done.stderr
+
+
+def test_a_bug_is_no_finding(monkeypatch, capsys):
+    """What nobody has foreseen has the exit code of a report that could not be made, and shows no password."""
+
+    async def broken(url):
+        raise RuntimeError(f"cannot parse {url}")
+
+    monkeypatch.setattr("creatormate_resilience.cli.advise", broken)
+    assert main(["db-report", "postgresql://me:geheim@127.0.0.1/x"]) == 3
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "RuntimeError: cannot parse postgresql://" in printed.err
+    assert "geheim" not in printed.err
+
+
+def command(*arguments: str, **options) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "creatormate_resilience.cli", *arguments], **options)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_terminal_of_another_encoding_gets_the_report(encoding, tmp_path):
+    """Names may hold anything; what the encoding has not is escaped."""
+    connection = sqlite3.connect(tmp_path / "app.db")
+    connection.executescript('CREATE TABLE "größe → 😀" (a)')
+    connection.close()
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    with command("db-report", f"sqlite:///{tmp_path}/app.db", stdout=subprocess.PIPE, env=environment) as process:
+        printed = process.stdout.read().decode(encoding)
+    assert process.returncode == 0
+    assert '"größe → 😀"'.encode(encoding, "backslashreplace").decode(encoding) in printed
+
+
+def test_a_reader_that_has_enough_is_no_error(url):
+    """As with `db-report ... | head -1`; the exit code is that of the findings."""
+    for fail_on, code in (("critical", 0), ("warning", 1)):
+        arguments = ("db-report", url, "--fail-on", fail_on)
+        with command(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            process.stdout.close()
+            assert process.stderr.read() == b""
+        assert process.returncode == code

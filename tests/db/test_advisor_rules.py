@@ -230,4 +230,4 @@ def test_no_name_breaks_the_table_or_the_terminal(subject, fix):
     """A name may hold anything: line breaks, escape sequences."""
     text = Report.of("x", [finding(Severity.INFO, subject, fix=fix)], 10).to_text()
     assert all(line.isprintable() for line in text.split("\n"))
-    assert len(text.split("\n")) == 3 + len(fix.splitlines())
+    assert len(text.split("\n")) == 3 + len(fix.split("\n") if fix else ())

@@ -98,6 +98,16 @@ def test_values_do_not_change_it(template, name, values, dialect):
     assert fingerprint(seen, syntax) == seen
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("piece", ["@", "/", "(", "[", "a.", "IN (1,", "VALUES (1),", "'", '"', "/*", "$a$", "- "])
+def test_what_is_cut_off_is_cut_off_once(dialect, piece):
+    """A fingerprint that ends at its bound is its own fingerprint."""
+    syntax = syntax_of(dialect)
+    seen = fingerprint(piece * 20_000, syntax)
+    assert fingerprint(seen, syntax) == seen
+    assert len(seen) <= 2002
+
+
 @given(st.lists(literals, min_size=1, max_size=20), st.integers(1, 5))
 def test_the_length_of_lists_does_not_change_it(values, rows):
     """IN with one element or many, VALUES with one row or many, are the same."""

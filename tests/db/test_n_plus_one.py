@@ -44,6 +44,14 @@ async def database(request, tmp_path):
         yield database
 
 
+async def test_batches_of_rows_are_none(database):
+    """SQLAlchemy sends many rows as several statements; nobody can put more into one."""
+    with detect_n_plus_one(database, threshold=1) as report:
+        async with database.begin() as session:
+            session.add_all([Author() for _ in range(2500)])
+    assert report.repeated == ()
+
+
 def count_books(session) -> int:
     """Loads the books of each author when it comes to them."""
     return sum(len(author.books) for author in session.scalars(select(Author)))
@@ -222,6 +230,16 @@ async def test_each_request_is_a_scope_of_its_own(told):
     for _ in range(12):
         with request_scope(request()):
             await run_in(database, 1)
+    assert events == []
+
+
+async def test_batches_of_rows_in_production_are_none(told):
+    """Twelve batches of one INSERT are not twelve that a request runs."""
+    database, events = told
+    async with database.begin() as session:
+        await (await session.connection()).run_sync(Base.metadata.create_all)
+    async with database.begin() as session:
+        session.add_all([Author() for _ in range(12_000)])
     assert events == []
 
 

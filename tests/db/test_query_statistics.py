@@ -18,7 +18,7 @@ from creatormate_resilience.db import Database, QueryStatistics
 from creatormate_resilience.db._execution import CANCELLED, FAILED, Execution
 from creatormate_resilience.db._query_recorder import QueryRecorder, Reporting
 from creatormate_resilience.db._query_statistics import OTHER, QueryRow, QueryTable
-from creatormate_resilience.db._statement_tap import tap_of
+from creatormate_resilience.db._statement_tap import StatementTap, tap_of
 from creatormate_resilience.exceptions import ConfigurationError, DatabaseError, OperationTimeoutError
 
 pytestmark = pytest.mark.anyio
@@ -114,6 +114,8 @@ def test_what_is_out_of_range_is_refused():
     """The error names the argument and what is accepted."""
     with pytest.raises(ConfigurationError, match="by is 'age'; accepted are total_time, count, mean, p99, errors"):
         table().top(1, "age", EPOCH)
+    with pytest.raises(ConfigurationError, match=r"by is \[\]"):
+        table().top(1, [], EPOCH)
     for top in (0, True, 1.5):
         with pytest.raises(ConfigurationError, match=r"top is .*; accepted are whole numbers from 1"):
             table().top(top, "count", EPOCH)
@@ -332,27 +334,53 @@ async def test_loops_one_after_the_other_are_counted_together(tmp_path):
 
 
 async def test_switched_off_it_says_so(tmp_path):
-    """No listener is on the engine, and who asks gets an error that tells why."""
+    """The engine runs its statements itself, and who asks gets an error that tells why."""
     database = Database(f"sqlite:///{tmp_path}/app.db", query_statistics=False)
-    assert len(database.engine.dialect.dispatch.do_execute) == 0
+    assert not isinstance(getattr(database.engine.dialect.do_execute, "__self__", None), StatementTap)
     for ask in (database.query_statistics, database.reset_query_statistics):
         with pytest.raises(ConfigurationError, match="query_statistics is False"):
             ask()
 
 
-def test_listeners_of_the_application_are_asked_first():
-    """One that was there before and runs a statement itself is left to do so."""
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_listeners_of_the_application_are_asked(when):
+    """All of them, whenever they came; one that runs a statement itself is left to do so, and nothing counts then."""
     engine = create_engine("sqlite://")
     seen = []
-    event.listen(engine, "do_execute", lambda cursor, statement, parameters, context: seen.append(statement))
+
+    def listen(cursor, statement, parameters, context) -> bool | None:
+        seen.append(statement)
+        return cursor.execute("SELECT 'its own'") and True if "SELECT 8" in statement else None
+
     recorder = QueryRecorder("sqlite", Reporting())
-    tap_of(engine).attach(recorder)
+    if when == "after":
+        tap_of(engine).attach(recorder)
+    event.listen(engine, "do_execute", listen)
+    if when == "before":
+        tap_of(engine).attach(recorder)
     with engine.connect() as connection:
         assert connection.execute(text("SELECT 7")).scalar() == 7
+        assert connection.execute(text("SELECT 8")).scalar() == "its own"
         assert connection.exec_driver_sql("SELECT 8", execution_options={"no_parameters": True}).scalar() == 8
     tap_of(engine).detach(recorder)
     with engine.connect() as connection:
         assert connection.execute(text("SELECT 9")).scalar() == 9
     engine.dispose()
-    assert seen[-2:] == ["SELECT 7", "SELECT 9"]
+    assert seen[-3:] == ["SELECT 7", "SELECT 8", "SELECT 9"]
     assert [(each.fingerprint, each.count) for each in recorder.top(10, "count")] == [("SELECT ?", 2)]
+
+
+def test_what_a_dialect_runs_without_a_context_is_run_and_not_counted():
+    """Extensions may ask the dialect itself to run something."""
+    engine = create_engine("sqlite://")
+    recorder = QueryRecorder("sqlite", Reporting())
+    tap_of(engine).attach(recorder)
+    with engine.connect() as connection:
+        cursor = connection.connection.cursor()
+        engine.dialect.do_execute(cursor, "SELECT ?", (7,))
+        assert cursor.fetchone() == (7,)
+        engine.dialect.do_execute_no_params(cursor, "SELECT 8")
+        assert cursor.fetchone() == (8,)
+        cursor.close()
+    engine.dispose()
+    assert recorder.top(10, "count") == ()

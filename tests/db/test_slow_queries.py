@@ -13,7 +13,7 @@ from creatormate_resilience.db._execution import CANCELLED, FAILED, Execution
 from creatormate_resilience.db._explain import _is_select, _without_literals
 from creatormate_resilience.db._fingerprint import syntax_of
 from creatormate_resilience.db._query_recorder import QueryRecorder, Reporting
-from creatormate_resilience.db._slow_queries import RateLimit, shape_of
+from creatormate_resilience.db._slow_queries import RateLimit, nulls_for, shape_of
 from creatormate_resilience.exceptions import ConfigurationError, DatabaseError
 
 pytestmark = pytest.mark.anyio
@@ -179,6 +179,18 @@ async def test_the_plan_of_a_slow_select_on_sqlite_is_told(tmp_path):
         assert "SCAN item" in (await told.wait_for(QueryExplained)).plan
     with pytest.raises(ConfigurationError, match="explain_slow_queries"):
         Database("sqlite://", **options)
+
+
+async def test_parameters_that_have_names_are_explained_by_their_names(tmp_path):
+    """As the driver gets them; later versions of it do not take positions for names."""
+    told = Told()
+    options = {"slow_query_threshold": AT_ONCE, "explain_slow_queries": True, "listeners": [told]}
+    async with Database(f"sqlite:///{tmp_path}/app.db", **options) as database, database.connect() as connection:
+        await connection.exec_driver_sql("SELECT :first, :second, :first", {"second": "hunter2", "first": 4711})
+        assert (await told.wait_for(QueryExplained)).fingerprint == "SELECT ?, ?, ?"
+    assert nulls_for({"a": 1, "b": "x"}) == {"a": None, "b": None}
+    assert nulls_for([1, "x"]) == (None, None)
+    assert nulls_for(None) == ()
 
 
 @pytest.mark.parametrize(

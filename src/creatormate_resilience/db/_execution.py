@@ -25,6 +25,7 @@ class Execution(NamedTuple):
         parameter_sets: Sets of parameters that were sent.
         fate: `DONE`, `FAILED` or `CANCELLED`.
         error: The type of what it raised.
+        batch: Whether it is a part of what SQLAlchemy sends as several statements, because it has so many rows.
     """
 
     statement: str
@@ -34,6 +35,7 @@ class Execution(NamedTuple):
     parameter_sets: int = 1
     fate: int = DONE
     error: str | None = None
+    batch: bool = False
 
 
 class Recorder(Protocol):

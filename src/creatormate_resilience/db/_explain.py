@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from creatormate_resilience.db._execution import SOURCE, Execution
 from creatormate_resilience.db._fingerprint import Syntax, mask_literals, syntax_of
-from creatormate_resilience.db._slow_queries import QueryExplained, RateLimit
+from creatormate_resilience.db._slow_queries import Nulls, QueryExplained, RateLimit
 from creatormate_resilience.events import Listener, notify
 from creatormate_resilience.exceptions import ResilienceError
 from creatormate_resilience.log import get_logger
@@ -41,7 +41,7 @@ class Explainer:
         self._limit = RateLimit(_INTERVAL)
         self._task: asyncio.Task[None] | None = None
 
-    def submit(self, run: Execution, fingerprint: str, parameters: int) -> None:
+    def submit(self, run: Execution, fingerprint: str, parameters: Nulls) -> None:
         """Explain this statement in the background, if it is a single SELECT and its turn."""
         if (self._task is not None and not self._task.done()) or not _is_select(fingerprint):
             return
@@ -57,7 +57,7 @@ class Explainer:
             task.cancel()
             await asyncio.wait([task])
 
-    async def _explain(self, statement: str, parameters: int, fingerprint: str) -> None:
+    async def _explain(self, statement: str, parameters: Nulls, fingerprint: str) -> None:
         try:
             async with time_limit(_TIMEOUT, what="EXPLAIN"), self._engine.connect() as plain:
                 connection = await plain.execution_options(**self._options)
@@ -70,15 +70,15 @@ class Explainer:
         notify(self._listeners, QueryExplained(SOURCE, fingerprint, plan))
 
 
-async def _plan(connection: AsyncConnection, statement: str, parameters: int) -> list[str]:
+async def _plan(connection: AsyncConnection, statement: str, parameters: Nulls) -> list[str]:
     """The plan for any parameters: theirs are not kept."""
     if connection.dialect.name == "sqlite":
-        rows: Any = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", (None,) * parameters)
+        rows: Any = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
         return [str(row[3]) for row in rows]
     name = f"creatormate_resilience_{secrets.token_hex(4)}"  # a pooler may give this session to somebody else later
     await connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
     await connection.exec_driver_sql(f"PREPARE {name} AS {statement}")
-    arguments = f"({', '.join(['NULL'] * parameters)})" if parameters else ""
+    arguments = f"({', '.join(['NULL'] * len(parameters))})" if parameters else ""
     rows = await connection.exec_driver_sql(f"EXPLAIN EXECUTE {name}{arguments}")
     lines = [str(row[0]) for row in rows]
     await connection.exec_driver_sql(f"DEALLOCATE {name}")

@@ -260,7 +260,7 @@ def _join(tokens: Iterator[_Token] | list[_Token]) -> str:
         bare = piece in _NO_SPACE_BEFORE or last in _NO_SPACE_AFTER or (piece in {"(", "["} and not spaced)
         shown = piece if bare else f" {piece}"
         length, last = length + len(shown), piece
-        pieces.append(shown if length <= _KEPT else " …")
+        pieces.append(shown if length <= _KEPT else " …" if pieces else "…")
         if length > _KEPT:
             break
     return "".join(pieces)

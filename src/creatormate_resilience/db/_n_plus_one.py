@@ -82,7 +82,7 @@ class NPlusOneReport:
 
     def record(self, run: Execution, _parameters: Any, _connection: Any, /) -> None:
         """Count a statement. Called for each by the engine."""
-        if run.statement.endswith(OWN):
+        if run.batch or run.statement.endswith(OWN):
             return
         name = fingerprint(run.statement, self._syntax)
         place = next(iter(calling_places(1)), "")

@@ -17,12 +17,12 @@ from creatormate_resilience.db._execution import DONE, OWN, SOURCE, Execution
 from creatormate_resilience.db._fingerprint import fingerprint, syntax_of
 from creatormate_resilience.db._query_statistics import Order, QueryStatistics, QueryTable
 from creatormate_resilience.db._repeated_queries import RepeatedQuery, RepeatWatch, is_transaction_control, scope_of
-from creatormate_resilience.db._slow_queries import RateLimit, SlowQuery, shape_of
+from creatormate_resilience.db._slow_queries import Nulls, RateLimit, SlowQuery, nulls_for, shape_of
 from creatormate_resilience.events import Listener, notify
 
 __all__ = ("QueryRecorder", "Reporting")
 
-OnSlow = Callable[[Execution, str, int], object]
+OnSlow = Callable[[Execution, str, Nulls], object]
 _PILE = 64
 _LONG = 1000
 """Characters of a statement that is counted at once, so that no pile takes long."""
@@ -36,8 +36,8 @@ class Reporting:
         listeners: Who is told.
         slow_after: Seconds from which a statement is slow; None for never.
         repeats_after: Runs within one request after which a statement is told; None for never.
-        on_slow: Called with each slow statement that came to its end and is told, and its fingerprint and
-            number of parameters.
+        on_slow: Called with each slow statement that came to its end and is told, its fingerprint, and its
+            parameters without their values.
     """
 
     listeners: Sequence[Listener] = ()
@@ -76,7 +76,7 @@ class QueryRecorder:
         if len(pile) >= _PILE or len(run.statement) > _LONG:
             with self._lock:
                 self._count()
-        if self._watch is not None and not run.statement.endswith(OWN):
+        if self._watch is not None and not run.batch and not run.statement.endswith(OWN):
             self._look_for_repeats(self._watch, run, connection)
         if run.seconds >= self._slow_after and not run.statement.endswith(OWN):
             self._tell_slow(run, parameters)
@@ -120,4 +120,4 @@ class QueryRecorder:
         slow = SlowQuery(SOURCE, name, run.seconds, max(0, run.rows), shape, run.error, calling_places(), suppressed)
         notify(self._reporting.listeners, slow)
         if self._reporting.on_slow is not None and run.fate == DONE:
-            self._reporting.on_slow(run, name, len(parameters or ()))
+            self._reporting.on_slow(run, name, nulls_for(parameters))

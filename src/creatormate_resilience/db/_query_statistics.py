@@ -90,7 +90,9 @@ class QueryRow:
 
     def add(self, run: Execution) -> None:
         """Count one run."""
-        _, seconds, ended, rows, sets, fate, _ = run  # cheaper than by their names, and this runs for every statement
+        _, seconds, ended, rows, sets, fate, _, _ = (
+            run  # cheaper than by their names, and this runs for every statement
+        )
         self.count += 1
         self.total_time += seconds
         self.last_seen = ended
@@ -222,7 +224,7 @@ class QueryTable:
         Raises:
             ConfigurationError: The order is unknown, or the count is not positive.
         """
-        if by not in _KEYS:
+        if by not in tuple(_KEYS):  # not by its hash, which what somebody gives may not have
             raise ConfigurationError(f"by is {by!r}; accepted are {', '.join(_KEYS)}")
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(f"top is {count!r}; accepted are whole numbers from 1")

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sized
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from creatormate_resilience.events import Event
 
-__all__ = ("QueryExplained", "RateLimit", "SlowQuery", "shape_of")
+__all__ = ("Nulls", "QueryExplained", "RateLimit", "SlowQuery", "nulls_for", "shape_of")
+
+Nulls: TypeAlias = tuple[None, ...] | dict[str, None]
+"""Parameters of a statement without their values: by position, or by name."""
 
 _SHOWN = 20
 """Parameters whose shape is shown."""
@@ -69,6 +72,13 @@ def shape_of(parameters: Any, sets: int) -> tuple[str, ...]:
         shapes = [_shape(value) for value in islice(first or (), _SHOWN)]
     left_out = len(cast("Sized", first or ())) - len(shapes)
     return (*shapes, f"and {left_out} more") if left_out else tuple(shapes)
+
+
+def nulls_for(parameters: Any) -> Nulls:
+    """As many parameters, or with the same names, all of them NULL."""
+    if isinstance(parameters, Mapping):
+        return dict.fromkeys(cast("Mapping[str, object]", parameters))
+    return (None,) * len(parameters or ())
 
 
 def _shape(value: object) -> str:

@@ -11,40 +11,46 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
-from sqlalchemy import Dialect, Engine, event
+from sqlalchemy import Dialect, Engine
+from sqlalchemy.engine.interfaces import ExecuteStyle
 
 from creatormate_resilience.db._execution import CANCELLED, DONE, FAILED, Execution, Recorder
 
 __all__ = ("StatementTap", "tap_of")
 
+_BATCHES = ExecuteStyle.INSERTMANYVALUES
 _execution: Callable[[tuple[Any, ...]], Execution] = partial(tuple.__new__, Execution)  # pyright: ignore[reportUnknownMemberType]
 """A named tuple without the cost of its constructor, a sixth of it."""
 
 
 def tap_of(engine: Engine) -> StatementTap:
     """The tap of an engine; put there if it has none. It stays, and costs next to nothing while nobody listens."""
-    for listener in engine.dialect.dispatch.do_execute:  # several databases may share an engine of the application
-        owner = getattr(listener, "__self__", None)
-        if isinstance(owner, StatementTap):
-            return owner
+    owner = getattr(engine.dialect.do_execute, "__self__", None)
+    if isinstance(owner, StatementTap):  # several databases may share an engine of the application
+        return owner
     tap = StatementTap(engine.dialect)
-    event.listen(engine, "do_execute", tap.execute)
-    event.listen(engine, "do_executemany", tap.execute_many)
-    event.listen(engine, "do_execute_no_params", tap.execute_bare)
+    # Not as listeners of the dialect's events: of these only one can run a statement, and those after it are not asked.
+    vars(engine.dialect).update(
+        do_execute=tap.execute, do_executemany=tap.execute_many, do_execute_no_params=tap.execute_bare
+    )
     return tap
 
 
 class StatementTap:
-    """Runs the statements of an engine, and tells recorders how that went.
+    """Runs the statements of an engine in its dialect's place, and tells recorders how that went.
 
-    Only one listener of `do_execute` can run a statement. Those that were there before are asked first; one that
-    comes later is not asked while somebody records.
+    Listeners of `do_execute` are asked before; what one of them runs itself does not come here.
+
+    Args:
+        dialect: What really runs them.
     """
 
-    __slots__ = ("_dialect", "_lock", "_recorders")
+    __slots__ = ("_execute", "_execute_bare", "_execute_many", "_lock", "_recorders")
 
     def __init__(self, dialect: Dialect) -> None:
-        self._dialect = dialect
+        self._execute = dialect.do_execute
+        self._execute_many = dialect.do_executemany
+        self._execute_bare = dialect.do_execute_no_params
         self._lock = threading.Lock()
         self._recorders: tuple[Recorder, ...] = ()
 
@@ -58,42 +64,43 @@ class StatementTap:
         with self._lock:
             self._recorders = tuple(each for each in self._recorders if each is not recorder)
 
-    # SQLAlchemy's events: True says that the statement was run here ---------------------------------------------------
-    def execute(self, cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
+    # As a dialect has them. Without a context nobody knows whose statement it is. -------------------------------------
+    def execute(self, cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
         """One statement with one set of parameters."""
-        if not self._recorders:
-            return None
+        if not self._recorders or context is None:
+            return self._execute(cursor, statement, parameters, context)
         started = perf_counter()
         try:
-            self._dialect.do_execute(cursor, statement, parameters, context)
+            self._execute(cursor, statement, parameters, context)
         except BaseException as error:
             self._tell_failed(error, started, (statement, parameters, context), 1)
             raise
         ended = perf_counter()
         # What the cursor of an asyncio driver has fetched is the cheapest to ask, and SQLite tells no other number.
         fetched = getattr(cursor, "_rows", None)
-        run = _execution(
-            (statement, ended - started, ended, len(fetched) if fetched else cursor.rowcount, 1, DONE, None)
-        )
+        rows = len(fetched) if fetched else cursor.rowcount
+        batch = context.execute_style is _BATCHES
+        run = _execution((statement, ended - started, ended, rows, 1, DONE, None, batch))
         # SQLAlchemy asks a server for its version and the like on a connection that may not begin by itself.
         if context.root_connection._allow_autobegin:
             for recorder in self._recorders:
                 recorder.record(run, parameters, context.root_connection)
-        return True
+        return None
 
-    def execute_many(self, cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
+    def execute_many(self, cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
         """One statement with many sets of parameters."""
-        return self._timed(self._dialect.do_executemany, (cursor, statement, parameters, context), len(parameters))
+        self._timed(self._execute_many, (cursor, statement, parameters, context), len(parameters))
 
-    def execute_bare(self, cursor: Any, statement: str, context: Any) -> bool | None:
+    def execute_bare(self, cursor: Any, statement: str, context: Any = None) -> None:
         """One statement without parameters, for drivers that make a difference."""
-        return self._timed(self._dialect.do_execute_no_params, (cursor, statement, context), 1)
+        self._timed(self._execute_bare, (cursor, statement, context), 1)
 
-    def _timed(self, execute: Callable[..., object], given: tuple[Any, ...], sets: int) -> bool | None:
+    def _timed(self, execute: Callable[..., object], given: tuple[Any, ...], sets: int) -> None:
         """As `execute`, for what is rare."""
-        if not self._recorders:
-            return None
         cursor, statement, context = given[0], given[1], given[-1]
+        if not self._recorders or context is None:
+            execute(*given)
+            return
         parameters = given[2] if len(given) > 3 else ()
         started = perf_counter()
         try:
@@ -105,7 +112,6 @@ class StatementTap:
         run = Execution(statement, ended - started, ended, cursor.rowcount, sets)
         for recorder in self._recorders:
             recorder.record(run, parameters, context.root_connection)
-        return True
 
     def _tell_failed(self, error: BaseException, started: float, given: tuple[str, Any, Any], sets: int) -> None:
         ended = perf_counter()

@@ -42,16 +42,16 @@ _SCHEME = re.compile(
     r"(?![A-Z]?[a-z]{1,24}+(?:[/-][A-Za-z]?[a-z]{1,24}+)?(?![\w~+=/-]))))(?=[\w.~+/=-]{4})[\w.~+/=-]++",
     re.ASCII,
 )
-_KEY_BLOCK = re.compile(r"(-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----)[^-]*+(?:-(?!----END )[^-]*+)*+")
+_KEY_BLOCK = re.compile(r"(-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----)[^-]*+(?:-(?!----END )[^-]*+)*")
 _END_OF_KEY_BLOCK = re.compile(r"(-----END [A-Z0-9 ]{0,40}PRIVATE KEY)")
 _IN_KEY_BLOCK = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\\\r\n"
 _URL = re.compile(r"(://)([^\s\"'<>]*@|)([^\s\"'<>]*+)", re.ASCII)
 _ENCODED_URL = re.compile(r"(%3[Aa]%2[Ff]%2[Ff])([^\s\"'<>&]*%40|)([^\s\"'<>&]*+)", re.ASCII)
 _LABEL = r"[^\x00-,./:-@\[-^`{-\x7f]++"
-_DOMAIN = rf"(?![0-9.]++(?![\w-])){_LABEL}\.{_LABEL}(?:\.{_LABEL})*+"
+_DOMAIN = rf"(?![0-9.]++(?![\w-])){_LABEL}\.{_LABEL}(?:\.{_LABEL})*"
 _AT, _ENCODED_AT = r"@(?<=[\w.%+-]@)", r"%40(?<=[\w.%+-]%40)"
 _AT_DOMAINS, _ANY_AT_DOMAINS = (  # two, because what can begin with one character only is found far faster
-    re.compile(rf"{at}{_DOMAIN}(?:{at}{_DOMAIN})*+", re.ASCII) for at in (_AT, f"(?:{_AT}|{_ENCODED_AT})")
+    re.compile(rf"{at}{_DOMAIN}(?:{at}{_DOMAIN})*", re.ASCII) for at in (_AT, f"(?:{_AT}|{_ENCODED_AT})")
 )
 _LOCAL_PART = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.%+-"
 _CARD = re.compile(

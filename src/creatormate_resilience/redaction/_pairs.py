@@ -9,7 +9,8 @@ from types import MappingProxyType
 __all__ = ("COOKIES", "CREDENTIALS", "pairs")
 
 # Time stays linear and small on hostile text: a match is tried only at a rare letter of a word (the first behind the
-# bar; the whole word is then looked back at), and no quantifier gives back what it took.
+# bar; the whole word is then looked back at), and no quantifier gives back what it took. One over a character is
+# possessive. One over a group is not, as Python before 3.11.5 gets those wrong: behind it there is one way to go on.
 _WORDS = (
     "pass|word", "pass|wd", "pass|phrase", "pass|code", "p|wd", "se|cret", "to|ken", "|credential", "si|gnature",
     "sess|ion", "sess|id", "api|key", "api[-_ ]|key", "access|key", "access[-_ ]|key", "private|key",
@@ -19,24 +20,25 @@ _WORDS = (
 _WHOLE_WORDS = ("|pin", "ot|p", "p|w", "c|vv", "c|vc", "si|g", "j|wt", "a|uth", "|pass")
 _ORDINARY = MappingProxyType({"cret": "(?!ar)", "ken": "(?!i[sz])", "ion": "(?!s)"})  # secretary, tokenizer, sessions
 _NEAR = r"(?=[A-Za-z0-9_.-]{0,24}+[\]\\\"']{0,9}+\s{0,4}+[=:%\"'])"  # else not worth a closer look
-_COUNT = (
-    r"(?:(?=[A-Za-z_-])(s(?<=[Kk][Ee][Nn]s)(?![A-Za-z0-9_.-])|[_-]?+"
-    r"(?:[Aa]ge|[Cc]ount|[Ll](?:imit|ength)|[Ss]ize|[Tt](?:imeout|[Tt][Ll])|[Uu]s(?:age|ed))(?![a-z])))?+"
+_COUNT = (  # what was found ahead is not given back: the number of a count is no secret
+    r"(?=(s(?<=[Kk][Ee][Nn]s)(?![A-Za-z0-9_.-])|(?=[A-Za-z_-])[_-]?+"
+    r"(?:[Aa]ge|[Cc]ount|[Ll](?:imit|ength)|[Ss]ize|[Tt](?:imeout|[Tt][Ll])|[Uu]s(?:age|ed))(?![a-z]))|)(?(2)\2)"
 )
-_TAIL = r"[A-Za-z0-9_.-]{0,24}+(?:\]|%5[Dd])?+"
-_CLOSE = r"(?:\\{0,8}+[\"'])?+"
+_TAIL = r"[A-Za-z0-9_.-]{0,24}+(?:\]|%5[Dd]|)"
+_CLOSE = r"\\{0,8}+(?:[\"']|(?<!\\))"
 _BY = r"\s(?:(?<=[Oo][Rr][Dd]\s)|(?<=[Bb][Yy]\s))\s{0,7}+(?=[\"'])"  # SQL: PASSWORD 'x', IDENTIFIED BY 'x'
 _SEPARATOR = rf"(?:\s{{0,4}}+(?::(?!//|[0-9](?<=[0-9]:.))=?+|(=>?+|%3[Dd])|%3A)\s{{0,4}}+|{_BY})"
 _IDENTIFIED = (
-    r"[Ii][Ee][Dd](?<=[Ii][Dd][Ee][Nn][Tt][Ii]....)(?:\s{1,4}+[Ww][Ii][Tt][Hh]\s{1,4}+[\w\"'`]{1,40}+)?+\s{1,4}+[Bb][Yy]"
-    r"(?:\s{1,4}+[Pp][Aa][Ss][Ss][Ww][Oo][Rr][Dd])?+"
+    r"[Ii][Ee][Dd](?<=[Ii][Dd][Ee][Nn][Tt][Ii]....)(?:\s{1,4}+[Ww][Ii][Tt][Hh]\s{1,4}+[\w\"'`]{1,40}+)?\s{1,4}+[Bb][Yy]"
+    r"(?:\s{1,4}+[Pp][Aa][Ss][Ss][Ww][Oo][Rr][Dd])?"
 )
 _PREFIX = r"[bfruBFRU]{0,2}+"
 _DONE = rf"(?!\[REDACTED\](?![^\s&;,\"'\[\]{{}}()<>])|{_PREFIX}\\{{0,8}}+[\"'])"
 _NUMBER = r"[0-9.]++(?![\w-])"  # max_tokens=100
 _TOLD = r"(?:(?<=oken: )|(?<=ssion: )|(?<=ature: ))[a-z]{1,15}+(?![\w.~+/=-])"  # invalid token: expired
 _LIST = r"\[[^\[\]]*+\]?+[^\s&;,\"'\[\]{}()<>]*+"
-_AFTER_EQUALS = r"(?:[^\s&;,\"'%]++|%(?!26|3[Bb]))++"
+_NO_END = r"%(?!26|3[Bb])"
+_AFTER_EQUALS = rf"(?:[^\s&;,\"'%]|{_NO_END})[^\s&;,\"'%]*+(?:{_NO_END}[^\s&;,\"'%]*+)*"
 _AFTER_COLON = r"[^\s,;\"'\[\]{}]++"
 _BARE = rf"(?(2)(?!{_NUMBER})){_DONE}(?!{_TOLD})(?:{_LIST}|(?(3){_AFTER_EQUALS}|{_AFTER_COLON}))"
 
@@ -49,21 +51,20 @@ def _with_value(name: str, quote: int, bare: str) -> re.Pattern[str]:
         quote: The number of the group for the quote.
         bare: The value, where it is not quoted.
     """
-    opening = rf"(?:{_PREFIX}(\\{{0,8}}+[\"'])(?!\[REDACTED\]\{quote}))?+"
-    # The last + gives back nothing, as nothing follows it; made possessive it would be wrong before Python 3.11.5.
+    opening = rf"(?:{_PREFIX}(\\{{0,8}}+[\"'])(?!\[REDACTED\]\{quote})|)"
     quoted = rf"(?:[^\\\"']++|''|(?!\{quote})(?:\\++[\"']?+|[\"']))+"
     return re.compile(rf"({name}{opening})(?({quote}){quoted}|{bare})", re.ASCII)
 
 
 _HEADER = rf"{_CLOSE}\s{{0,4}}+(?:=|:(?!//))\s{{0,4}}+"
 COOKIES = _with_value(
-    rf"[Kk](?<=[Cc][Oo][Oo].)[Ii][Ee][Ss]?+{_HEADER}", 2, rf"{_DONE}[^\s,;\"']++(?:;[ \t]*+[^\s,;\"']++)*+"
+    rf"[Kk](?<=[Cc][Oo][Oo].)[Ii][Ee][Ss]?+{_HEADER}", 2, rf"{_DONE}[^\s,;\"']++(?:;[ \t]*+[^\s,;\"']++)*"
 )
 _PARAMETER = r"(?:\"[^\"]*+\"?|[^\s,\"]++)"
 CREDENTIALS = _with_value(  # one word, or the name of a scheme and one word or a list of parameters
     rf"[Zz](?<=[Uu][Tt][Hh][Oo][Rr][Ii].)[Aa][Tt][Ii][Oo][Nn]{_HEADER}",
     2,
-    rf"{_DONE}[^\s,;\"']++(?:[ \t]++[^\s,;\"']++(?:\"[^\"]*+\"?)?(?:,\s*+[\w-]++={_PARAMETER})*+)?",
+    rf"{_DONE}[^\s,;\"']++(?:[ \t]++[^\s,;\"']++(?:\"[^\"]*+\"?)?(?:,\s*+[\w-]++={_PARAMETER})*)?",
 )
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-__all__ = ("Index", "finds", "redundant_indexes")
+__all__ = ("Index", "covered", "finds", "redundant_indexes")
+
+_Name = TypeVar("_Name")
 
 _ORDERED = "btree"  # only here does an index on (a, b) serve whoever looks for a
 
@@ -74,6 +77,26 @@ def finds(columns: Sequence[object], index_columns: Sequence[object]) -> bool:
         index_columns: Of the index, in order; None or 0 stands for an expression.
     """
     return set(index_columns[: len(columns)]) == set(columns)
+
+
+def covered(wanted: Mapping[_Name, Sequence[object]]) -> dict[_Name, _Name]:
+    """Which of several missing indexes of a table need not be made, because another of them serves as well.
+
+    Args:
+        wanted: The columns of each; of those of the same columns the first is made.
+
+    Returns:
+        What need not be made, each with one that is.
+    """
+    made: list[_Name] = []
+    served: dict[_Name, _Name] = {}
+    for name in sorted(wanted, key=lambda name: len(wanted[name]), reverse=True):
+        wider = next((other for other in made if finds(wanted[name], wanted[other])), None)
+        if wider is None:
+            made.append(name)
+        else:
+            served[name] = wider
+    return served
 
 
 def _replaces(other: Index, index: Index) -> bool:

@@ -84,7 +84,7 @@ async def _look_at_postgresql(connection: AsyncConnection, config: AdvisorConfig
     await connection.execute(text(_catalog.LIMITS), _catalog.limits(config))
     facts = cast("Row", (await connection.execute(text(_catalog.FACTS))).mappings().one())
     context = _catalog.context_of(facts, config)
-    results: list[Finding | Note] = list(_catalog.notes_of(facts))
+    results: list[Finding | Note] = list(_catalog.notes_of(facts, config))
     for check in _catalog.CHECKS:
         results += await _run(connection, check, context)
     results += await _try_indexes(connection, context, results)

@@ -17,6 +17,8 @@ from creatormate_resilience.exceptions import ConfigurationError
 
 __all__ = ("engine_for",)
 
+_LAST_PORT = 65535
+
 
 def engine_for(url: str, config: AdvisorConfig) -> AsyncEngine:
     """An engine without a pool, which nothing but the advisor uses.
@@ -28,12 +30,14 @@ def engine_for(url: str, config: AdvisorConfig) -> AsyncEngine:
         config: Its timeouts.
 
     Raises:
-        ConfigurationError: The URL is malformed, of another database, or of one that lives in memory.
+        ConfigurationError: The URL is malformed, of another database, of one that lives in memory, or has no such port.
         MissingDependencyError: The driver is not installed.
     """
     parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
         return create_async_engine(_read_only(parsed), poolclass=NullPool, hide_parameters=True)
+    if (parsed.port or 1) > _LAST_PORT:
+        raise ConfigurationError(f"the port is {parsed.port}; accepted are 1 to {_LAST_PORT}")
     # The interval is unknown to servers before 14.
     return make_spare_engine(parsed, DatabaseConfig(command_timeout=config.statement_timeout, client_check_interval=0))
 

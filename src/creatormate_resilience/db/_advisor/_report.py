@@ -83,7 +83,7 @@ class Report:
             for finding, row in zip(self.findings, rows, strict=True):
                 cells = "  ".join(cell.ljust(width) for cell, width in zip(row, wide, strict=True))
                 yield f"{cells}  {_printable(finding.reason)}"
-                for line in (finding.fix or "").splitlines():
+                for line in finding.fix.split("\n") if finding.fix else ():
                     yield f"    {_printable(line)}"
         if self.notes:
             yield ""

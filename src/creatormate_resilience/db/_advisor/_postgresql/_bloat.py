@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from creatormate_resilience.db._advisor._check import Check, Context, Row, Rows
 from creatormate_resilience.db._advisor._finding import Finding, FindingKind, Note, shown_bytes
+from creatormate_resilience.db._advisor._postgresql._indexes import rebuild_index
 from creatormate_resilience.db._advisor._postgresql._scope import LOCKED, TABLES, size_of
 from creatormate_resilience.exceptions import Severity
 
@@ -55,7 +56,7 @@ SELECT t.table_name, format('%I.%I', n.nspname, x.relname) AS index_name, {size_
            AS row_count,
        coalesce((SELECT CAST(option_value AS int) FROM pg_options_to_table(x.reloptions)
                  WHERE option_name = 'fillfactor'), 90) AS fill_factor,
-       i.indnatts AS columns, w.known, CAST(w.width AS float8) AS width, w.nulls
+       i.indisexclusion AS is_exclusion, i.indnatts AS columns, w.known, CAST(w.width AS float8) AS width, w.nulls
 FROM tables t
 JOIN pg_index i ON i.indrelid = t.oid AND i.indisvalid AND i.indexprs IS NULL
 JOIN pg_class x ON x.oid = i.indexrelid AND x.relkind = 'i'
@@ -104,7 +105,7 @@ def index_bloat(rows: Rows, context: Context) -> Iterator[Finding | Note]:
             subject=row["index_name"],
             reason=f"about {shown_bytes(wasted)} of {shown_bytes(row['size'])} hold no entries (an estimate)",
             measured={"size": row["size"], "wasted": wasted, "share": round(share, 2), "estimate": True},
-            fix=f"REINDEX INDEX CONCURRENTLY {row['index_name']};",
+            fix=rebuild_index(row),
         )
 
 

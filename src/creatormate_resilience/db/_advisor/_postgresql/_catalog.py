@@ -39,6 +39,7 @@ SELECT CAST(current_setting('server_version_num') AS int) AS version,
         WHERE c.relkind IN ('r', 'p', 'm') AND l.mode = 'AccessExclusiveLock' AND l.granted
           AND l.database = d.datid) AS locked_tables,
        extract(epoch FROM clock_timestamp() - coalesce(d.stats_reset, b.stats_reset))::float8 AS stats_age,
+       ARRAY(SELECT nspname::text FROM pg_namespace) AS schemas,
        ARRAY(SELECT e.extname::text FROM pg_extension e ORDER BY e.oid) AS extensions,
        ARRAY(SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
              ORDER BY e.oid) AS extension_schemas
@@ -74,8 +75,10 @@ def context_of(facts: Row, config: AdvisorConfig) -> Context:
     )
 
 
-def notes_of(facts: Row) -> Iterator[Note]:
+def notes_of(facts: Row, config: AdvisorConfig) -> Iterator[Note]:
     """What the report should say beforehand."""
+    if missing := sorted(set(config.schemas or ()).difference(facts["schemas"])):
+        yield Note("schemas", f"not in this database: {', '.join(missing)}")
     if facts["is_replica"]:
         yield Note("statistics", "this is a replica: what its primary reads and writes is not counted here")
     if facts["locked_tables"]:

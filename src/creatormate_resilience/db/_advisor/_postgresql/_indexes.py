@@ -10,13 +10,22 @@ from creatormate_resilience.db._advisor._index import Index, redundant_indexes
 from creatormate_resilience.db._advisor._postgresql._scope import LOCKED, TABLES, size_of
 from creatormate_resilience.exceptions import Severity
 
-__all__ = ("CHECKS", "drop_index", "duplicate_indexes", "invalid_indexes", "superfluous_indexes", "unused_indexes")
+__all__ = (
+    "CHECKS",
+    "drop_index",
+    "duplicate_indexes",
+    "invalid_indexes",
+    "rebuild_index",
+    "superfluous_indexes",
+    "unused_indexes",
+)
 
 _INDEX = f"""
 WITH {TABLES}, {LOCKED}
 SELECT t.table_name, format('%I.%I', n.nspname, x.relname) AS index_name, x.relname AS bare_name,
        x.relkind = 'I' AS partitioned, x.relispartition AS attached, i.indisvalid AND i.indisready AS valid,
        i.indisunique AS is_unique, i.indisreplident AS is_identity, i.indisexclusion AS is_exclusion,
+       i.indisclustered AS is_clustered,
        i.indexrelid IN (SELECT conindid FROM pg_constraint) AS backs_constraint,
        {size_of("x")} AS size"""  # noqa: S608 - constants
 _FROM = """
@@ -27,12 +36,13 @@ JOIN pg_namespace n ON n.oid = x.relnamespace
 JOIN pg_am am ON am.oid = x.relam"""
 
 # A column is told by its number, an expression by its text: asking for the text of all of them takes ten times as long.
-# A key's operator class, collation and order stand before it. pg_get_indexdef would wait for a locked table.
+# A key's operator class with its options, collation and order stand before it. pg_get_indexdef would wait for a lock.
 _COLUMN = "CASE i.indkey[k - 1] WHEN 0 THEN pg_get_indexdef(i.indexrelid, k, true) ELSE i.indkey[k - 1]::text END"
 _VALID = f"""{_INDEX},
     am.amname AS method, coalesce(array_to_string(x.reloptions, ','), '') AS options,
-    ARRAY(SELECT concat_ws(' ', i.indclass[k - 1], i.indcollation[k - 1], i.indoption[k - 1], {_COLUMN})
-          FROM generate_series(1, i.indnkeyatts) k ORDER BY k) AS keys,
+    ARRAY(SELECT concat_ws(' ', i.indclass[k - 1], o.attoptions, i.indcollation[k - 1], i.indoption[k - 1], {_COLUMN})
+          FROM generate_series(1, i.indnkeyatts) k
+          JOIN pg_attribute o ON o.attrelid = i.indexrelid AND o.attnum = k ORDER BY k) AS keys,
     ARRAY(SELECT {_COLUMN} FROM generate_series(1, i.indnatts) k) AS columns,
     CASE WHEN i.indpred IS NOT NULL THEN substring(pg_get_indexdef(i.indexrelid) FROM ' WHERE .*$') END AS predicate,
     concat_ws(' ', i.indimmediate, to_jsonb(i) ->> 'indnullsnotdistinct') AS uniqueness,
@@ -106,8 +116,9 @@ def invalid_indexes(rows: Rows, _context: Context) -> Iterator[Finding]:
             fix = None
         else:
             reason = f"queries on {row['table_name']} cannot use it, while writes may keep it up: a build has failed"
+            reason += " (it is unique: look for values that occur twice)" if row["is_unique"] else ""
             leftover = row["bare_name"].rstrip("0123456789").endswith(("_ccnew", "_ccold"))
-            fix = drop_index(row) if leftover else f"REINDEX INDEX CONCURRENTLY {row['index_name']};"
+            fix = drop_index(row) if leftover else rebuild_index(row)
         yield Finding(
             kind=FindingKind.INVALID_INDEX,
             severity=Severity.WARNING,
@@ -124,6 +135,12 @@ def drop_index(row: Row) -> str:
     return f"DROP INDEX {how}{row['index_name']};"
 
 
+def rebuild_index(row: Row) -> str:
+    """The statement that builds an index again; one of an exclusion constraint cannot be built concurrently."""
+    how = "" if row["is_exclusion"] else "CONCURRENTLY "
+    return f"REINDEX INDEX {how}{row['index_name']};"
+
+
 def _is_for_queries(row: Row) -> bool:
     """Whether nothing but queries needs the index. That of a partitioned table has no size and no scans itself."""
     spared = row["is_unique"] or row["partitioned"] or row["serves_foreign_key"] or not row["valid"]
@@ -131,7 +148,7 @@ def _is_for_queries(row: Row) -> bool:
 
 
 def _is_needed(row: Row) -> bool:
-    return any(row[each] for each in ("backs_constraint", "is_identity", "is_exclusion", "attached"))
+    return any(row[each] for each in ("backs_constraint", "is_identity", "is_clustered", "is_exclusion", "attached"))
 
 
 def _index(row: Row) -> Index:

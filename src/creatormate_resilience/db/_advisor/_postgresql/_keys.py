@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from itertools import groupby
 from operator import itemgetter
 
 from creatormate_resilience.db._advisor._check import Check, Context, Row, Rows
 from creatormate_resilience.db._advisor._finding import Finding, FindingKind
-from creatormate_resilience.db._advisor._index import finds
+from creatormate_resilience.db._advisor._index import covered, finds
 from creatormate_resilience.db._advisor._postgresql._scope import LOCKED, PARTITIONS, TABLES
 from creatormate_resilience.exceptions import Severity
 
 __all__ = ("CHECKS", "missing_foreign_key_indexes", "missing_primary_keys")
 
+# Each partition has the foreign key for itself, with its own numbers of the columns; a search goes through its indexes.
 _FOREIGN_KEYS = f"""
-WITH RECURSIVE {PARTITIONS}, {TABLES}, {LOCKED}
+WITH RECURSIVE {PARTITIONS}, {TABLES}, {LOCKED},
+own(root, id, relation, numbers) AS (
+    SELECT con.oid, con.oid, con.conrelid, con.conkey
+    FROM pg_constraint con JOIN pg_class c ON c.oid = con.conrelid AND c.relkind = 'p'
+    WHERE con.contype = 'f' AND con.conparentid = 0
+    UNION ALL
+    SELECT own.root, con.oid, con.conrelid, con.conkey
+    FROM own JOIN pg_constraint con ON con.conparentid = own.id AND con.contype = 'f'
+),
+searched AS (
+    SELECT o.root, format('%I.%I', n.nspname, c.relname) AS name, EXISTS (
+               SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+               JOIN pg_am am ON am.oid = x.relam AND am.amname IN ('btree', 'hash')
+               WHERE i.indrelid = o.relation AND i.indisvalid AND i.indpred IS NULL
+                 AND i.indnkeyatts >= cardinality(o.numbers)
+                 AND o.numbers <@ (CAST(i.indkey AS int2[]))[0:cardinality(o.numbers) - 1]) AS served
+    FROM (SELECT DISTINCT root, relation, numbers FROM own) o
+    JOIN pg_class c ON c.oid = o.relation AND c.relkind = 'r' JOIN pg_namespace n ON n.oid = c.relnamespace
+),
+unserved AS (
+    SELECT root, array_agg(name ORDER BY name) FILTER (WHERE NOT served) AS names FROM searched GROUP BY root
+)
 SELECT CAST(con.oid AS bigint) AS id, t.table_name, quote_ident(con.conname) AS constraint_name,
-       CAST(con.confrelid AS regclass)::text AS target, p.names AS partitions,
-       coalesce(p.row_count, t.row_count) AS row_count,
+       CAST(con.confrelid AS regclass)::text AS target, coalesce(p.row_count, t.row_count) AS row_count,
+       t.relkind = 'p' AS partitioned, u.names AS partitions, u.root IS NOT NULL AND u.names IS NULL AS served,
        ARRAY(SELECT quote_ident(a.attname)
              FROM unnest(con.conkey) WITH ORDINALITY k(number, place)
              JOIN pg_attribute a ON a.attrelid = con.conrelid AND a.attnum = k.number ORDER BY k.place) AS columns,
@@ -28,6 +51,7 @@ SELECT CAST(con.oid AS bigint) AS id, t.table_name, quote_ident(con.conname) AS 
 FROM pg_constraint con
 JOIN tables t ON t.oid = con.conrelid
 LEFT JOIN partitions p ON p.root = t.oid
+LEFT JOIN unserved u ON u.root = con.oid
 LEFT JOIN (pg_index i JOIN pg_class x ON x.oid = i.indexrelid
            JOIN pg_am am ON am.oid = x.relam AND am.amname IN ('btree', 'hash'))
        ON i.indrelid = con.conrelid AND i.indisvalid
@@ -40,7 +64,12 @@ WITH {TABLES}
 SELECT t.table_name, t.relkind = 'p' AS partitioned, t.row_count,
        EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = t.oid AND a.attname = 'id') AS has_id,
        (SELECT ARRAY[format('%I', x.relname), CAST(x.relkind = 'i' AND NOT EXISTS (
-                   SELECT FROM pg_constraint con WHERE con.conindid = i.indexrelid AND con.contype <> 'f') AS text),
+                   SELECT FROM pg_constraint con WHERE con.conindid = i.indexrelid AND con.contype <> 'f')
+                   AND NOT EXISTS (
+                   SELECT FROM generate_series(0, i.indnkeyatts - 1) k
+                   JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = i.indkey[k]
+                   JOIN pg_opclass o ON o.oid = i.indclass[k]
+                   WHERE NOT o.opcdefault OR i.indcollation[k] <> a.attcollation) AS text),
                (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY k)
                 FROM generate_series(1, i.indnkeyatts) k
                 JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = i.indkey[k - 1])]
@@ -60,26 +89,34 @@ WHERE t.relkind IN ('r', 'p') AND NOT t.relispartition
 
 def missing_foreign_key_indexes(rows: Rows, context: Context) -> Iterator[Finding]:
     """Foreign keys whose every check, on deleting or changing the target, reads the whole table."""
-    for _, group in groupby(rows, itemgetter("id")):
+    tables: defaultdict[str, dict[int, Row]] = defaultdict(dict)
+    for key, group in groupby(rows, itemgetter("id")):
         candidates = list(group)
-        row = candidates[0]
-        if any(_supports(each) for each in candidates):
-            continue
-        columns = ", ".join(row["columns"])
-        yield Finding(
-            kind=FindingKind.MISSING_FOREIGN_KEY_INDEX,
-            severity=Severity.WARNING if row["row_count"] >= context.config.large_table_rows else Severity.INFO,
-            subject=f"{row['table_name']} ({columns})",
-            reason=f"{row['constraint_name']} has no index that begins with its columns: deleting from {row['target']}"
-            " reads this whole table for each row",
-            measured={
-                "constraint": row["constraint_name"],
-                "table": row["table_name"],
-                "columns": tuple(row["columns"]),
-                "rows": row["row_count"],
-            },
-            fix=_create_index(row, columns),
-        )
+        if not candidates[0]["served"] and not any(map(_supports, candidates)):
+            tables[candidates[0]["table_name"]][key] = candidates[0]
+    for missing in tables.values():
+        served = covered({key: row["numbers"] for key, row in missing.items()})
+        for key, row in missing.items():
+            yield _missing(row, missing[served[key]] if key in served else None, context)
+
+
+def _missing(row: Row, wider: Row | None, context: Context) -> Finding:
+    columns = ", ".join(row["columns"])
+    shared = "" if wider is None else f"; the index for {wider['constraint_name']} would serve here too"
+    return Finding(
+        kind=FindingKind.MISSING_FOREIGN_KEY_INDEX,
+        severity=Severity.WARNING if row["row_count"] >= context.config.large_table_rows else Severity.INFO,
+        subject=f"{row['table_name']} ({columns})",
+        reason=f"{row['constraint_name']} has no index that begins with its columns: deleting from {row['target']}"
+        f" reads this whole table for each row{shared}",
+        measured={
+            "constraint": row["constraint_name"],
+            "table": row["table_name"],
+            "columns": tuple(row["columns"]),
+            "rows": row["row_count"],
+        },
+        fix=_create_index(row, columns) if wider is None else None,
+    )
 
 
 def missing_primary_keys(rows: Rows, _context: Context) -> Iterator[Finding]:
@@ -109,10 +146,10 @@ def _supports(row: Row) -> bool:
 
 
 def _create_index(row: Row, columns: str) -> str:
-    """Of a partitioned table: on each partition without blocking, then one that takes them all in."""
-    if row["partitions"] is None:
+    """Of a partitioned table: on each partition that has none, without blocking; then one that takes them all in."""
+    if not row["partitioned"]:
         return f"CREATE INDEX CONCURRENTLY ON {row['table_name']} ({columns});"
-    each = [f"CREATE INDEX CONCURRENTLY ON {name} ({columns});" for name in row["partitions"]]
+    each = [f"CREATE INDEX CONCURRENTLY ON {name} ({columns});" for name in row["partitions"] or ()]
     return "\n".join([*each, f"CREATE INDEX ON {row['table_name']} ({columns});"])
 
 

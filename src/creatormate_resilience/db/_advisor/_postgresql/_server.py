@@ -75,7 +75,7 @@ def transaction_id_age(rows: Rows, context: Context) -> Iterator[Finding]:
                 "freeze_max_age": row["freeze_max_age"],
                 "used": round(used, 4),
             },
-            fix=f"VACUUM (FREEZE);  -- in the database {row['database']}",
+            fix=f"VACUUM (FREEZE);  -- in the database {' '.join(row['database'].split())}",  # on this line
         )
 
 

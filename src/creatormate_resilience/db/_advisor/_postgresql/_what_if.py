@@ -23,7 +23,8 @@ FORGET_TRIALS = Check("suggested_index", "SELECT {extension}.hypopg_reset()", la
 def trials(findings: Iterable[Finding]) -> list[Finding]:
     """The missing indexes worth a trial; hypopg knows none on partitioned tables."""
     missing = [one for one in findings if one.kind is FindingKind.MISSING_FOREIGN_KEY_INDEX and one.fix]
-    return sorted((one for one in missing if "\n" not in str(one.fix)), key=lambda one: -one.severity)[:_MOST_TRIALS]
+    plain = (one for one in missing if "CONCURRENTLY" in str(one.fix) and "\n" not in str(one.fix))
+    return sorted(plain, key=lambda one: -one.severity)[:_MOST_TRIALS]
 
 
 async def what_if(connection: AsyncConnection, schema: str, finding: Finding) -> AsyncIterator[Finding]:
