@@ -1,15 +1,22 @@
-"""FastAPI: what `integrations.starlette` gives, plus validation errors, a health router and OpenAPI descriptions."""
+"""FastAPI: what `integrations.starlette` gives, plus validation errors, OpenAPI descriptions, health and tasks."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from importlib.util import find_spec
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, Unpack
 
-from creatormate_resilience.exceptions import InputValidationError, MissingDependencyError, ResilienceError
+from creatormate_resilience.exceptions import (
+    ConfigurationError,
+    InputValidationError,
+    MissingDependencyError,
+    ResilienceError,
+    TaskNotFoundError,
+)
 from creatormate_resilience.integrations._openapi import describe_problems, problem_content
+from creatormate_resilience.integrations._sole_worker import sole_worker
+from creatormate_resilience.integrations._validation import field_errors
 from creatormate_resilience.integrations.asgi import (
     ErrorHandlingConfig,
     ErrorHandlingOptions,
@@ -26,29 +33,40 @@ from creatormate_resilience.integrations.starlette import (
     resilience_lifespan,
 )
 from creatormate_resilience.options import config_of
-from creatormate_resilience.redaction import redact_text
+from creatormate_resilience.tasks import (
+    Capability,
+    TaskExecutor,
+    TaskHandle,
+    TaskOptions,
+    TaskOptionValues,
+    TaskRecord,
+    TaskSubmitter,
+)
 from creatormate_resilience.toolkit import Resilience
 
 _INSTALLED = find_spec("fastapi") is not None
 if TYPE_CHECKING or _INSTALLED:
-    from fastapi import APIRouter, FastAPI
+    from fastapi import APIRouter, Depends, FastAPI, Request
+    from fastapi.encoders import jsonable_encoder
     from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
+    from starlette.responses import JSONResponse
+    from starlette.routing import NoMatchFound
 
-__all__ = ("health_router", "problem_response", "problem_responses", "resilience_lifespan", "setup_error_handlers")
+__all__ = (
+    "BackgroundTasks",
+    "accepted",
+    "background_tasks",
+    "health_router",
+    "problem_response",
+    "problem_responses",
+    "resilience_lifespan",
+    "setup_error_handlers",
+    "task_router",
+)
 
-_PART = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
-_ITEMS_LIMIT = 100
-_NODES_LIMIT = 1000
-_TEXT_LIMIT = 100_000
-_WORD = re.compile(r"[^\W_]{4,}")
-# Their messages are pydantic's and hold nothing that was sent. Others may: of a validator, of a tag that nobody knows.
-_PLAIN_KINDS = frozenset({
-    "bool_parsing", "bool_type", "datetime_parsing", "decimal_parsing", "dict_type", "enum", "extra_forbidden",
-    "finite_number", "float_parsing", "float_type", "greater_than", "greater_than_equal", "int_from_float",
-    "int_parsing", "int_type", "json_invalid", "less_than", "less_than_equal", "list_type", "literal_error", "missing",
-    "model_attributes_type", "string_pattern_mismatch", "string_too_long", "string_too_short", "string_type",
-    "too_long", "too_short", "uuid_parsing",
-})  # fmt: skip
+P = ParamSpec("P")
+_ROUTE = "look_at_task"
+_LOOK_AGAIN = "1"
 
 
 def setup_error_handlers(
@@ -75,8 +93,7 @@ def setup_error_handlers(
     async def on_validation_error(connection: Any, exc: Exception) -> Any:
         if connection.scope["type"] != "http":
             raise exc  # a websocket's error boundary knows whether it was accepted
-        problems: Iterable[Any] = exc.errors() if isinstance(exc, RequestValidationError) else ()
-        wrong = [_field_error(problem) for problem in islice(problems, _ITEMS_LIMIT)]
+        wrong = field_errors(exc.errors() if isinstance(exc, RequestValidationError) else ())
         error = InputValidationError("the request does not fit", errors=wrong, context={"errors": wrong})
         reporter.report(error)
         return ProblemAnswer(error, config, accept_language=accepted_language(connection.scope, config))
@@ -132,59 +149,168 @@ def problem_responses(*types: type[ResilienceError]) -> dict[int | str, dict[str
     }
 
 
-def _field_error(problem: Mapping[str, Any]) -> dict[str, object]:
-    where, *path = [*problem.get("loc", ())] or ["body"]
-    kind = str(problem.get("type", "invalid"))
-    message = str(problem.get("msg", ""))[:200]
-    if kind not in _PLAIN_KINDS and _repeats(message.casefold(), problem.get("input")):
-        message = "This value is not valid."
-    return {
-        "in": _part(where),
-        "pointer": "#" if kind == "json_invalid" else "#" + "".join(f"/{_part(step)}" for step in path),
-        "code": kind[:64],
-        "detail": redact_text(message),
+class BackgroundTasks:
+    """Tasks that an endpoint wants to be run once it has succeeded; see `background_tasks`."""
+
+    def __init__(self) -> None:
+        self._wanted: list[tuple[TaskOptionValues, Callable[[TaskSubmitter], Awaitable[TaskHandle[Any]]]]] = []
+
+    def add_task(self, fn: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Run a function in the background when the endpoint has returned.
+
+        Args:
+            fn: A function or coroutine function.
+            *args: Its positional arguments.
+            **kwargs: Its keyword arguments.
+        """
+        self.add_task_with(TaskOptionValues(), fn, *args, **kwargs)
+
+    def add_task_with(
+        self, options: TaskOptionValues, fn: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """As `add_task`, with options: `add_task_with({"timeout": 60.0}, send_mail, address)`.
+
+        Args:
+            options: See `tasks.TaskOptions`.
+            fn: A function or coroutine function.
+            *args: Its positional arguments.
+            **kwargs: Its keyword arguments.
+
+        Raises:
+            ValueError: An option is out of its range.
+            TypeError: An option is of a type that is not accepted, or unknown.
+        """
+        TaskOptions(**options)  # checks them here and now
+
+        def submit(submitter: TaskSubmitter) -> Awaitable[TaskHandle[Any]]:
+            return submitter.submit(fn, *args, **kwargs)
+
+        self._wanted.append((options, submit))
+
+    async def submit_to(self, executor: TaskExecutor) -> None:
+        """Submit all of them, in their order; where one is not taken, those before it are cancelled.
+
+        Args:
+            executor: Runs them.
+
+        Raises:
+            TaskQueueFullError: There is no room for all.
+        """
+        taken: list[TaskHandle[Any]] = []
+        try:
+            for options, submit in self._wanted:
+                taken.append(await submit(executor.options(**options)))
+        except BaseException:
+            for handle in taken:
+                await handle.cancel()
+            raise
+
+
+def background_tasks(tasks: Resilience | TaskExecutor) -> Any:
+    """What an endpoint takes in the place of FastAPI's `BackgroundTasks`.
+
+    Used as `Background = Annotated[BackgroundTasks, background_tasks(r)]`, and then `async def order(background:
+    Background): background.add_task(send_mail, address)`. The tasks are submitted when the endpoint has returned, and
+    before its answer is sent: an endpoint that fails submits none, and a full queue becomes a 503 with Retry-After
+    instead of work that is lost. They have the executor's bounds, timeouts, retries and records.
+
+    Args:
+        tasks: Who runs them.
+
+    Returns:
+        A FastAPI dependency.
+    """
+    _require()
+
+    async def collect() -> AsyncGenerator[BackgroundTasks]:
+        background = BackgroundTasks()
+        yield background
+        await background.submit_to(_executor(tasks))
+
+    return Depends(collect, scope="function")
+
+
+def task_router(
+    tasks: Resilience | TaskExecutor, *, prefix: str = "/tasks", dependencies: Sequence[Any] = ()
+) -> APIRouter:
+    """`GET {prefix}/{id}` tells how a task stands, `DELETE {prefix}/{id}` cancels it; for `app.include_router(...)`.
+
+    An id cannot be guessed, and who knows it may ask: where that is too little give `dependencies` that check who asks.
+
+    Args:
+        tasks: Who runs them.
+        prefix: Of the paths.
+        dependencies: Of both routes, such as `[Depends(current_user)]`.
+
+    Returns:
+        A router. At its start it refuses the second worker of a server whose tasks are in memory: each would know only
+        its own.
+    """
+    _require()
+
+    @asynccontextmanager
+    async def lifespan(_app: Any) -> AsyncGenerator[None]:
+        shared = isinstance(tasks, TaskExecutor) and Capability.DURABLE in tasks.engine.capabilities
+        with nullcontext() if shared else sole_worker("the results of tasks are kept"):
+            yield
+
+    router = APIRouter(prefix=prefix, dependencies=dependencies, lifespan=lifespan, tags=["tasks"])
+
+    @router.get("/{task_id}", name=_ROUTE, responses=problem_responses(TaskNotFoundError))
+    async def look_at_task(task_id: str) -> JSONResponse:
+        executor = _executor(tasks)
+        return await _status_answer(executor, await executor.get(task_id))
+
+    @router.delete("/{task_id}", responses=problem_responses(TaskNotFoundError))
+    async def cancel_task(task_id: str) -> JSONResponse:
+        executor = _executor(tasks)
+        await executor.cancel(task_id)
+        return await _status_answer(executor, await executor.get(task_id))
+
+    return router
+
+
+def accepted(handle: TaskHandle[Any], request: Request) -> JSONResponse:
+    """The answer 202 to a request whose work goes on in the background: id and, in `Location`, where to ask for it.
+
+    Args:
+        handle: Of the task.
+        request: The request; its application includes a `task_router`.
+
+    Raises:
+        ConfigurationError: It includes none.
+    """
+    try:
+        path = request.app.url_path_for(_ROUTE, task_id=handle.id)
+    except NoMatchFound:
+        raise ConfigurationError("accepted() needs app.include_router(task_router(...)), to say where to ask") from None
+    url = f"{request.scope.get('root_path', '')}{path}"  # without the host, which the client may have made up
+    headers = {"Location": url, "Retry-After": _LOOK_AGAIN, "Cache-Control": "no-store"}
+    return JSONResponse({"id": handle.id, "status_url": url}, 202, headers)
+
+
+async def _status_answer(executor: TaskExecutor, record: TaskRecord) -> JSONResponse:
+    said = record.progress
+    answer: dict[str, Any] = {
+        "id": record.id,
+        "status": record.status.value,
+        "progress": None if said is None else {"fraction": said.fraction, "message": said.message},
+        "result": None,
+        "problem": None,
     }
+    headers = {"Cache-Control": "no-store"}
+    if not record.status.final:
+        headers["Retry-After"] = _LOOK_AGAIN
+    else:
+        try:
+            answer["result"] = jsonable_encoder(await executor.result(record.id, timeout=0.0))
+        except ResilienceError as error:
+            answer["problem"] = error.to_problem()
+    return JSONResponse(answer, headers=headers)
 
 
-def _part(part: object) -> str:
-    """A step of a pointer; a key that the client made up and that is no name does not come back to it."""
-    if isinstance(part, int):
-        return str(part)[:20]
-    name = str(part)
-    return name if _PART.fullmatch(name) and redact_text(name) == name else "*"
-
-
-def _repeats(message: str, value: object) -> bool:
-    """Whether what was sent, or a word of it, is in a message; also where that is too much to look through."""
-    words = _WORD.findall(message.removeprefix("value error, ").removeprefix("assertion failed, "))
-    left: list[object] = [value]
-    for _ in range(_NODES_LIMIT):
-        if not left:
-            return False
-        item = left.pop()
-        if isinstance(item, Mapping | list | tuple):
-            left += _inside(cast("Mapping[Any, Any] | Sequence[Any]", item))
-        elif _stands_in(item, message, words):
-            return True
-    return True
-
-
-def _inside(container: Mapping[Any, Any] | Sequence[Any]) -> Iterable[object]:
-    """Items; values, and keys that are no field's name."""
-    if not isinstance(container, Mapping):
-        return container[:_NODES_LIMIT]
-    made_up = (key for key in islice(container, _NODES_LIMIT) if not str(key).isidentifier())
-    return [*made_up, *islice(container.values(), _NODES_LIMIT)]
-
-
-def _stands_in(value: object, message: str, words: Iterable[str]) -> bool:
-    if value is None or isinstance(value, bool):
-        return False
-    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    if len(text) > _TEXT_LIMIT:
-        return True
-    folded = text.casefold()
-    return (len(folded) > 1 and folded in message) or any(word in folded for word in words)
+def _executor(tasks: Resilience | TaskExecutor) -> TaskExecutor:
+    return tasks if isinstance(tasks, TaskExecutor) else tasks.tasks
 
 
 def _require() -> None:

@@ -22,6 +22,7 @@ from creatormate_resilience.tasks._handle import TaskHandle
 from creatormate_resilience.tasks._history import HistoryLimits
 from creatormate_resilience.tasks._key_limits import KeyLimits
 from creatormate_resilience.tasks._options import RetryAdvice, TaskOptions, TaskOptionValues, TaskPriority
+from creatormate_resilience.tasks._periodic import PeriodicTask, Schedule, every
 from creatormate_resilience.tasks._record import TaskProgress, TaskRecord, TaskStatus
 from creatormate_resilience.tasks._shutdown import ShutdownReport
 from creatormate_resilience.tasks._statistics import TaskGroupStatistics, TaskStatistics
@@ -34,7 +35,9 @@ __all__ = (
     "HistoryLimits",
     "KeyLimits",
     "LoopBlocked",
+    "PeriodicTask",
     "RetryAdvice",
+    "Schedule",
     "ShutdownReport",
     "TaskEvent",
     "TaskExecutor",
@@ -56,5 +59,6 @@ __all__ = (
     "TaskSubmitter",
     "TrackedTask",
     "current_task",
+    "every",
     "task",
 )

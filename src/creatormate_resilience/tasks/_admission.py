@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Literal, NamedTuple, TypeAlias
 
 from creatormate_resilience.exceptions import TaskQueueFullError
@@ -17,6 +18,7 @@ WhenFull: TypeAlias = Literal["raise", "wait", "drop_lowest"]
 class _Waiter(NamedTuple):
     future: asyncio.Future[None]
     tasks: int
+    starting: Callable[[], int]
 
 
 class Admission:
@@ -38,46 +40,41 @@ class Admission:
         self._promised = 0
 
     def excess(self, count: int, starting: int) -> int:
-        """How many places are missing for `count` tasks, `starting` of which would start at once; 0 when all fit."""
-        if count <= starting and not self._waiters:
+        """How many places are missing for `count` tasks, `starting` of which would start at once; 0 when all fit.
+
+        Where others wait nothing fits: they were first.
+        """
+        if self._waiters:
+            return count
+        if count <= starting and not self._promised:
             return 0
         return max(0, self._totals.waiting + self._promised + count - starting - self._max_queue)
 
-    async def wait(self, count: int, largest: int) -> None:
-        """Wait until there are places for `count` tasks; they are then promised, until `keep_promise`.
+    async def wait(self, count: int, starting: Callable[[], int]) -> None:
+        """Wait until there are places for `count` tasks. They are the caller's until it lets the event loop turn.
 
-        Raises:
-            TaskQueueFullError: There never can be, because all places and slots, `largest`, are fewer.
+        Args:
+            count: Tasks.
+            starting: Says how many of them would start at once.
         """
-        if count > largest:
-            raise TaskQueueFullError(f"{count} tasks never fit into {self._name!r}, which takes {largest} at once")
-        waiter = _Waiter(asyncio.get_running_loop().create_future(), count)
+        waiter = _Waiter(asyncio.get_running_loop().create_future(), count, starting)
         self._waiters.append(waiter)
         try:
             await waiter.future
-        except asyncio.CancelledError:
-            if waiter in self._waiters:
+        finally:
+            if waiter in self._waiters:  # cancelled
                 self._waiters.remove(waiter)
             elif not waiter.future.cancelled() and waiter.future.exception() is None:
-                self.keep_promise(count)  # it had just been let in
-            self.let_in(0)
-            raise
+                self._promised -= count  # taken now, or no longer wanted
 
-    def keep_promise(self, count: int) -> None:
-        """Say that promised places are taken now, or no longer wanted."""
-        self._promised -= count
-
-    def let_in(self, starting: int) -> None:
-        """Promise places to those who wait, as far as there are any.
-
-        Args:
-            starting: Tasks that could start at once.
-        """
+    def let_in(self) -> None:
+        """Promise places to those who wait, as far as there are any, until they take them."""
         while self._waiters:
             waiter = self._waiters[0]
             taken = self._totals.waiting + self._promised
             if not waiter.future.done():
-                if taken + waiter.tasks - starting > self._max_queue:  # promised ones count, although they may start
+                # Promised ones count, although they may start.
+                if taken + waiter.tasks - waiter.starting() > self._max_queue:
                     return
                 self._promised += waiter.tasks
                 waiter.future.set_result(None)
@@ -95,9 +92,10 @@ class Admission:
             if not waiter.future.done():
                 waiter.future.set_exception(error)
 
-    def full(self) -> TaskQueueFullError:
-        """The error to refuse with."""
-        waiting, most = self._totals.waiting, self._max_queue
+    def full(self, count: int) -> TaskQueueFullError:
+        """The error to refuse `count` tasks with."""
         return TaskQueueFullError(
-            f"the queue of {self._name!r} holds {waiting} of {most} tasks", retry_after=self._totals.relief(self._slots)
+            f"the queue of {self._name!r} holds {self._totals.waiting} of {self._max_queue} tasks, and {count} more do "
+            "not fit",
+            retry_after=self._totals.relief(self._slots),
         )

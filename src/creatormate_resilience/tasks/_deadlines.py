@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
+from contextvars import Context
 from typing import Generic, TypeVar
 
 __all__ = ("Deadlines",)
 
 T = TypeVar("T")
+_SPARE_LINES = 64
 
 
 class Deadlines(Generic[T]):
@@ -22,11 +24,13 @@ class Deadlines(Generic[T]):
         on_deadline: Called with each item whose time is over; it is taken out before.
     """
 
-    __slots__ = ("_lines", "_on_deadline")
+    __slots__ = ("_clear_at", "_lines", "_on_deadline", "_timers")
 
     def __init__(self, on_deadline: Callable[[T], None]) -> None:
         self._on_deadline = on_deadline
         self._lines: dict[float, OrderedDict[T, float]] = {}
+        self._timers: dict[float, asyncio.TimerHandle] = {}
+        self._clear_at = _SPARE_LINES
 
     def add(self, item: T, timeout: float, now: float, loop: asyncio.AbstractEventLoop) -> float:
         """Start an item's time.
@@ -43,8 +47,10 @@ class Deadlines(Generic[T]):
         deadline = now + timeout
         line = self._lines.get(timeout)
         if line is None:
+            if len(self._lines) >= self._clear_at:
+                self._clear()
             line = self._lines[timeout] = OrderedDict()
-            loop.call_at(deadline, self._strike, timeout, loop)
+            self._set(timeout, deadline, loop)
         line[item] = deadline
         return deadline
 
@@ -54,12 +60,25 @@ class Deadlines(Generic[T]):
         if line is not None:
             line.pop(item, None)
 
+    def _clear(self) -> None:
+        """Forget timeouts no item has any more; who gives each task its own would leave a timer for each."""
+        for timeout, timer in list(self._timers.items()):
+            if not self._lines[timeout]:
+                timer.cancel()
+                del self._lines[timeout], self._timers[timeout]
+        self._clear_at = max(2 * len(self._lines), _SPARE_LINES)
+
+    def _set(self, timeout: float, deadline: float, loop: asyncio.AbstractEventLoop) -> None:
+        # In an empty context: it is for all items, and must not show one item's context variables to the others.
+        self._timers[timeout] = loop.call_at(deadline, self._strike, timeout, loop, context=Context())
+
     def _strike(self, timeout: float, loop: asyncio.AbstractEventLoop) -> None:
+        del self._timers[timeout]
         line, now = self._lines[timeout], loop.time() + loop_resolution(loop)
         while line:
             item, deadline = next(iter(line.items()))
             if deadline > now:
-                loop.call_at(deadline, self._strike, timeout, loop)
+                self._set(timeout, deadline, loop)
                 return
             del line[item]
             self._on_deadline(item)

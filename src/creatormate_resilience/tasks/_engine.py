@@ -150,6 +150,10 @@ class Engine(Protocol):
         """Begin to take tasks."""
         ...
 
+    def check_open(self) -> None:
+        """Refuse what is asked for before the start, from the end on, or from another event loop."""
+        ...
+
     async def submit(self, requests: Sequence[TaskRequest]) -> Sequence[TrackedTask]:
         """Take tasks of one spec: all of them, or none and an error that says why."""
         ...
@@ -160,6 +164,10 @@ class Engine(Protocol):
         Raises:
             TaskNotFoundError: There is none; the error says why.
         """
+        ...
+
+    async def claim(self, name: str, occurrence: str, /) -> bool:
+        """Say whether this process is the one to submit an occurrence of a periodic task; of many, one is."""
         ...
 
     async def list(self, status: TaskStatus | None, tags: Mapping[str, TagValue], limit: int) -> Sequence[TaskRecord]:

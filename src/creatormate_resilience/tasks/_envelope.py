@@ -15,7 +15,7 @@ from creatormate_resilience.tasks._declaration import is_declared
 from creatormate_resilience.tasks._engine import TaskRequest
 from creatormate_resilience.tasks._options import TagValue
 
-__all__ = ("Envelope", "check_portable", "reference_of", "resolve")
+__all__ = ("Envelope", "check_json", "check_portable", "reference_of", "resolve")
 
 _VERSION: Final = 1
 _READABLE: Final = (1,)  # one version back, once there are two
@@ -87,9 +87,9 @@ def check_portable(request: TaskRequest) -> str:
     """
     reference = reference_of(request.fn)
     for number, value in enumerate(request.args):
-        _check_json(value, f"argument {number + 1}", 0)
+        check_json(value, f"argument {number + 1}", 0)
     for name, value in request.kwargs.items():
-        _check_json(value, f"argument {name!r}", 0)
+        check_json(value, f"argument {name!r}", 0)
     size = len(json.dumps([request.args, dict(request.kwargs)]))
     if size > _MOST_BYTES:
         raise TypeError(
@@ -162,8 +162,17 @@ def _check_declared(fn: object, reference: str) -> None:
         )
 
 
-def _check_json(value: Any, where: str, depth: int) -> None:
-    """Refuse what JSON would refuse or give back as something else."""
+def check_json(value: Any, where: str, depth: int = 0) -> None:
+    """Refuse what JSON would refuse or give back as something else.
+
+    Args:
+        value: Anything.
+        where: Names it in the error.
+        depth: How deep it is nested.
+
+    Raises:
+        TypeError: It is or holds something that is not JSON.
+    """
     kind = cast("type[object]", type(value))
     if value is None or kind in {bool, int, str}:
         return
@@ -173,13 +182,13 @@ def _check_json(value: Any, where: str, depth: int) -> None:
         raise TypeError(f"{where} is nested deeper than {_MOST_DEPTH}")
     if kind is list:
         for item in value:
-            _check_json(item, where, depth + 1)
+            check_json(item, where, depth + 1)
         return
     if kind is dict:
         for key, item in value.items():
             if type(key) is not str:
                 raise TypeError(f"{where} has a {type(key).__name__} as a key; JSON has texts only")
-            _check_json(item, where, depth + 1)
+            check_json(item, where, depth + 1)
         return
     raise TypeError(
         f"{where} is or holds a {kind.__name__}; a portable task takes JSON only: None, True and False, "

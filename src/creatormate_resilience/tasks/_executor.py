@@ -19,6 +19,7 @@ from creatormate_resilience.tasks._in_process import InProcessEngine
 from creatormate_resilience.tasks._key_limits import KeyLimits, KeyLimitsFor
 from creatormate_resilience.tasks._limits import ExecutorLimits
 from creatormate_resilience.tasks._options import TagValue, TaskOptionValues, check_count, check_seconds
+from creatormate_resilience.tasks._periodic import PeriodicTask, PeriodicTasks, Schedule, every
 from creatormate_resilience.tasks._record import TaskRecord, TaskStatus
 from creatormate_resilience.tasks._shutdown import ShutdownReport
 from creatormate_resilience.tasks._statistics import TaskStatistics
@@ -106,7 +107,8 @@ class TaskExecutor:
         self.name = name
         self.engine = engine
         """Where the tasks are kept and run."""
-        self._plain = TaskSubmitter(engine, TaskOptionValues())
+        self._periodic = PeriodicTasks()
+        self._plain = TaskSubmitter(engine, self._periodic, TaskOptionValues())
 
     async def start(self) -> None:
         """Begin to take tasks, on the running event loop.
@@ -130,6 +132,7 @@ class TaskExecutor:
         """
         if timeout is not None:
             check_seconds("timeout", timeout, zero=True)
+        self._periodic.close()
         return await self.engine.drain(timeout)
 
     async def shutdown(self, drain: float = 0.0, grace: float = 5.0) -> ShutdownReport:
@@ -151,6 +154,7 @@ class TaskExecutor:
         """
         check_seconds("drain", drain, zero=True)
         check_seconds("grace", grace, zero=True)
+        self._periodic.close()
         return await self.engine.shutdown(drain, grace)
 
     async def aclose(self, grace: float = 5.0) -> None:
@@ -226,6 +230,30 @@ class TaskExecutor:
         """
         return await self._plain.submit_many(fn, arguments)
 
+    async def repeat(
+        self, schedule: Schedule | every, fn: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs
+    ) -> PeriodicTask:
+        """Submit a function again and again, until that is cancelled or this executor closes.
+
+        With an engine of many processes each occurrence is submitted by one of them. While a run has not ended the next
+        is left out, and what is missed while nothing runs is not made up for.
+
+        Args:
+            schedule: `every(60.0)`, or `cron("0 3 * * *")` from `creatormate_resilience.tasks.croniter`.
+            fn: A function or coroutine function.
+            *args: Its positional arguments.
+            **kwargs: Its keyword arguments.
+
+        Returns:
+            What can be looked at and cancelled.
+
+        Raises:
+            TypeError: `schedule` is none, or `fn` cannot be run in the way that was asked for.
+            ConfigurationError: There is a periodic task of this name, or the executor is not started.
+            ShuttingDownError: The executor is draining or closed.
+        """
+        return await self._plain.repeat(schedule, fn, *args, **kwargs)
+
     def options(self, **values: Unpack[TaskOptionValues]) -> TaskSubmitter:
         """Give options: `await executor.options(timeout=300.0).submit(fn, x)`.
 
@@ -239,7 +267,7 @@ class TaskExecutor:
             ValueError: An option is out of its range.
             TypeError: An option is of a type that is not accepted, or unknown.
         """
-        return TaskSubmitter(self.engine, values)
+        return TaskSubmitter(self.engine, self._periodic, values)
 
     async def get(self, task_id: str) -> TaskRecord:
         """A snapshot of one task.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import sys
 from collections import OrderedDict
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from types import GetSetDescriptorType, ModuleType, NoneType
 from typing import Any, cast
 
 from creatormate_resilience.tasks._job import Job
@@ -15,6 +16,14 @@ from creatormate_resilience.tasks._options import check_count, check_seconds
 __all__ = ("History", "HistoryLimits", "weight_of", "without_tracebacks")
 
 _MOST_LOOKED_AT = 1000
+_SAMPLE = 32
+_SMALL = 1 << 64
+_UNKNOWN = 64
+_LIGHT = frozenset({NoneType, bool, float})
+_CONTAINERS: tuple[Any, ...] = (list, tuple, set, frozenset)
+_DICT = cast("Any", dict)
+_ERROR = cast("Any", BaseException)
+_GROUP = cast("Any", BaseExceptionGroup)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +33,8 @@ class HistoryLimits:
     Attributes:
         max_count: Most tasks.
         max_age: Longest time since the end, in seconds.
-        max_bytes: Most memory of what they returned, as far as it can be estimated at a bounded cost. What is larger by
-            itself is not kept at all, but by its handle.
+        max_bytes: Most memory of what they returned or raised, as far as it can be estimated at a bounded cost. What is
+            larger by itself is not kept at all, but by its handle.
 
     Raises:
         ValueError: A limit is out of its range.
@@ -59,10 +68,13 @@ class History:
 
     def add(self, job: Job, now: float) -> None:
         """Keep a task that has just ended."""
-        self._jobs[job.id] = job
-        if job.result is not None and (weight := weight_of(job.result)):
+        kept = job.result if job.error is None else job.error
+        if kept is not None and (weight := weight_of(kept)):
+            if weight > self.limits.max_bytes:
+                return
             self._weights[job.id] = weight
             self._bytes += weight
+        self._jobs[job.id] = job
         if len(self._jobs) > self.limits.max_count or self._bytes > self.limits.max_bytes or not len(self._jobs) % 64:
             self._forget(now)
 
@@ -92,29 +104,58 @@ class History:
 
 
 def weight_of(value: object) -> int:
-    """About how many bytes a value keeps in memory, at a bounded cost.
+    """About how many bytes a value keeps in memory, at a bounded cost, and without asking it.
 
     Args:
-        value: Anything. Of containers and objects at most a thousand parts are looked at.
+        value: Anything. Of a container some items stand for all, and of the whole at most a thousand parts.
 
     Returns:
         Bytes; 0 for None, numbers and truth values, which weigh no more than the task's own record.
     """
-    if value is None or isinstance(value, int | float):
+    kind = type(value)
+    if kind in _LIGHT or (kind is int and -_SMALL < cast("int", value) < _SMALL):
         return 0
-    weight, todo, looked_at = 0, [value], 0
-    while todo and looked_at < _MOST_LOOKED_AT:
-        one = todo.pop()
-        looked_at += 1
-        weight += sys.getsizeof(one, 64)
-        if isinstance(one, dict):
-            items = cast("Any", one)
-            todo.extend(itertools.islice(itertools.chain(items.keys(), items.values()), _MOST_LOOKED_AT))
-        elif isinstance(one, list | tuple | Set):
-            todo.extend(itertools.islice(cast("list[Any]", one), _MOST_LOOKED_AT))
-        elif hasattr(one, "__dict__") and not isinstance(one, type):
-            todo.append(vars(one))
-    return weight
+    weight, todo = 0.0, [(value, 1.0)]
+    for one, times in todo:  # it grows meanwhile
+        weight += times * _size_of(one)
+        if len(todo) < _MOST_LOOKED_AT:
+            parts, count = _parts_of(one)
+            each = times * max(count / _SAMPLE, 1.0)
+            todo.extend((part, each) for part in parts if part is not None)
+    return int(weight)
+
+
+def _size_of(one: object) -> int:
+    try:
+        return sys.getsizeof(one, _UNKNOWN)
+    except Exception:  # noqa: BLE001 - a class may say what it likes, and a result must not lose its task's end
+        return _UNKNOWN
+
+
+def _parts_of(one: object) -> tuple[Iterable[object], int]:
+    """Some of the parts of a value, and how many items it has. No code of its class is run: it could do anything."""
+    kind, value = type(one), cast("Any", one)
+    if issubclass(kind, dict):
+        return itertools.chain.from_iterable(itertools.islice(_DICT.items(value), _SAMPLE)), _DICT.__len__(value)
+    for base in _CONTAINERS:
+        if issubclass(kind, base):
+            return itertools.islice(base.__iter__(value), _SAMPLE), base.__len__(value)
+    if issubclass(kind, type | ModuleType):
+        return (), 0
+    parts = [_attributes(one)]
+    if issubclass(kind, BaseException):
+        parts += [_ERROR.args.__get__(one), _ERROR.__cause__.__get__(one), _ERROR.__context__.__get__(one)]
+    if issubclass(kind, BaseExceptionGroup):
+        parts.append(_GROUP.exceptions.__get__(one))
+    return parts, 0
+
+
+def _attributes(one: object) -> object:
+    for base in type(one).__mro__:
+        slot = vars(base).get("__dict__")
+        if slot is not None:
+            return slot.__get__(one) if type(slot) is GetSetDescriptorType else None
+    return None
 
 
 def without_tracebacks(error: BaseException) -> None:
@@ -129,7 +170,7 @@ def without_tracebacks(error: BaseException) -> None:
         if id(one) in seen:
             continue
         seen.add(id(one))
-        one.__traceback__ = None
+        BaseException.with_traceback(one, None)  # not by assignment: an error may be a frozen dataclass
         todo.extend(cause for cause in (one.__cause__, one.__context__) if cause is not None)
         if isinstance(one, BaseExceptionGroup):
             todo.extend(one.exceptions)  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -13,7 +14,7 @@ from creatormate_resilience.events import Listener
 from creatormate_resilience.exceptions import TaskCancelledError, TaskNotFoundError
 from creatormate_resilience.log import get_logger
 from creatormate_resilience.tasks._admission import Admission
-from creatormate_resilience.tasks._engine import Capability, TaskRequest, check_supported
+from creatormate_resilience.tasks._engine import Capability, TaskRequest, TaskSpec, check_supported
 from creatormate_resilience.tasks._envelope import check_portable
 from creatormate_resilience.tasks._events import LoopBlocked, TaskRejected
 from creatormate_resilience.tasks._job import Job
@@ -63,6 +64,7 @@ class InProcessEngine:
         self._lifecycle = Lifecycle(name)
         self._watch = None if max_loop_lag is None else LoopWatch(name, max_loop_lag, self._loop_blocked)
         self.check_loop = self._lifecycle.check_loop
+        self.check_open = self._lifecycle.check_open
         self.now = clock.monotonic
 
     @property
@@ -95,15 +97,14 @@ class InProcessEngine:
         options = spec.options
         if options.connection is not None:
             check_supported(options, "in this process", self.capabilities)
-        if options.unique_key is not None and (twin := scheduler.unique.get(options.unique_key)) is not None:
-            self._totals.joined += 1
+        if options.unique_key is not None and (twin := self._twin(options.unique_key)) is not None:
             return (twin,)
         jobs = [self._make(request) for request in requests]
         if options.key is not None:
-            scheduler.gate.check(options.key)
-        starting = 0 if options.delay or scheduler.queue.size else scheduler.slots.free(spec.kind)
-        if missing := self._admission.excess(len(jobs), starting):
-            await self._make_room(jobs, missing)
+            scheduler.gate.open(options.key, len(jobs))
+        missing = self._admission.excess(len(jobs), scheduler.startable(spec))
+        if missing and (twin := await self._make_room(spec, len(jobs), missing)) is not None:
+            return (twin,)
         for job in jobs:
             scheduler.take(job)
         if scheduler.slots.open_kinds:
@@ -122,6 +123,10 @@ class InProcessEngine:
                 "and tasks in memory are known only to the process that took them"
             )
         raise TaskNotFoundError(f"task {task_id!r:.100} was never submitted, or it ended and was forgotten since")
+
+    async def claim(self, _name: str, _occurrence: str, /) -> bool:
+        """Always: nobody else has these tasks."""
+        return True
 
     async def list(self, status: TaskStatus | None, tags: Mapping[str, TagValue], limit: int) -> Sequence[TaskRecord]:
         """Snapshots of the tasks that are known, unfinished ones and then those that ended last first."""
@@ -195,20 +200,43 @@ class InProcessEngine:
             check_portable(request)
         return Job(f"{self.node}-{next(self._tokens)}", spec, bind(fn, args, kwargs, spec.kind), copy_context(), self)
 
-    async def _make_room(self, jobs: Sequence[Job], missing: int) -> None:
-        scheduler, options, kind = self._scheduler, jobs[0].spec.options, jobs[0].spec.kind
-        if self._limits.when_full == "drop_lowest" and scheduler.queue.count_below(options.priority) >= missing:
-            for _ in range(missing):
-                self._drop_lowest()
-        elif self._limits.when_full == "wait":
-            await self._admission.wait(len(jobs), self._limits.max_queue + scheduler.slots.most(kind))
-            self._admission.keep_promise(len(jobs))
-            self._lifecycle.check_open()
-        else:
-            self._totals.rejected += len(jobs)
-            full = self._admission.full()
-            scheduler.tell(TaskRejected(self.name, len(jobs), full.retry_after or 0.0))
-            raise full
+    async def _make_room(self, spec: TaskSpec, count: int, missing: int) -> Job | None:
+        """Find places for tasks; None when they are theirs, or the task that came before them with their unique key."""
+        options, twin, found = spec.options, None, False
+        try:
+            if (
+                self._limits.when_full == "drop_lowest"
+                and self._scheduler.queue.count_below(options.priority) >= missing
+            ):
+                for _ in range(missing):
+                    self._drop_lowest()
+            elif (
+                self._limits.when_full == "wait"
+                and count <= self._scheduler.most_at_once(spec) + self._limits.max_queue
+            ):
+                await self._admission.wait(count, functools.partial(self._scheduler.startable, spec))
+                self._lifecycle.check_open()
+                twin = None if options.unique_key is None else self._twin(options.unique_key)
+            else:
+                self._refuse(count)
+            found = twin is None
+        finally:
+            if not found:
+                if options.key is not None:
+                    self._scheduler.gate.close(options.key, self._clock.monotonic(), count)
+                self._scheduler.dispatch()  # the places are free for others
+        return twin
+
+    def _refuse(self, count: int) -> None:
+        self._totals.rejected += count
+        full = self._admission.full(count)
+        self._scheduler.tell(TaskRejected(self.name, count, full.retry_after or 0.0))
+        raise full
+
+    def _twin(self, unique_key: str) -> Job | None:
+        twin = self._scheduler.unique.get(unique_key)
+        self._totals.joined += twin is not None
+        return twin
 
     def _drop_lowest(self) -> None:
         job = self._scheduler.queue.lowest()

@@ -77,28 +77,35 @@ class KeyGate:
         self._limits = limits
         self._keys: OrderedDict[str, _Key] = OrderedDict()
 
-    def check(self, key: str) -> None:
-        """Make a key known before a task of it is taken, so that what a function of the user's raises is raised there.
+    def open(self, key: str, tasks: int) -> None:
+        """Count tasks of a key that are to be taken; what a function of the user's raises is raised here.
 
         Raises:
             TypeError: The function gave what are no limits.
         """
-        if key in self._keys:
-            return
-        limits = self._limits if isinstance(self._limits, KeyLimits) else self._limits(key)
-        if not isinstance(limits, KeyLimits):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"key_limits gave a {type(limits).__name__} for a key; accepted is a KeyLimits")
-        most = math.inf if limits.max_concurrent is None else limits.max_concurrent
-        self._keys[key] = _Key(most, limits.schedule())
+        if key not in self._keys:
+            limits = self._limits if isinstance(self._limits, KeyLimits) else self._limits(key)
+            if not isinstance(limits, KeyLimits):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(f"key_limits gave a {type(limits).__name__} for a key; accepted is a KeyLimits")
+            most = math.inf if limits.max_concurrent is None else limits.max_concurrent
+            self._keys[key] = _Key(most, limits.schedule())
+        self._keys[key].tasks += tasks
 
-    def open(self, key: str) -> None:
-        """Count a task of a known key that is taken."""
-        self._keys[key].tasks += 1
-
-    def close(self, key: str, now: float) -> None:
-        """Count a task that has ended, whose run may still go on."""
-        self._keys[key].tasks -= 1
+    def close(self, key: str, now: float, tasks: int = 1) -> None:
+        """Count tasks that have ended, whose runs may still go on, or that were not taken after all."""
+        self._keys[key].tasks -= tasks
         self._forget(key, now)
+
+    def most(self, key: str) -> float:
+        """Most runs of a known key that can start at once."""
+        one = self._keys[key]
+        return one.max_concurrent if one.schedule is None else min(one.max_concurrent, one.schedule.burst)
+
+    def free(self, key: str, now: float) -> float:
+        """Runs of a known key that could start now."""
+        one = self._keys[key]
+        free = one.max_concurrent - one.running
+        return free if one.schedule is None else min(free, _free(one.schedule, nanoseconds(now)))
 
     def start(self, key: str, now: float) -> None:
         """Count a run that starts."""
@@ -136,6 +143,11 @@ class KeyGate:
             return False
         del self._keys[key]
         return True
+
+
+def _free(schedule: Schedule, now: int) -> int:
+    ahead = max(0, schedule.due.get(None, now) - now)
+    return max(0, schedule.burst + -ahead // schedule.interval)
 
 
 def _wait(schedule: Schedule, now: int) -> int:

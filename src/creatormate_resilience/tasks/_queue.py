@@ -13,6 +13,7 @@ __all__ = ("TaskQueue",)
 
 T = TypeVar("T", bound=Hashable)
 K = TypeVar("K", bound=Hashable)
+_SPARE_HEADS = 64
 
 
 class TaskQueue(Generic[K, T]):
@@ -25,7 +26,8 @@ class TaskQueue(Generic[K, T]):
     An item's weight is its priority plus its time in the queue divided by `aging`. All weights grow at the same pace,
     so their order never changes: the greatest weight is the least `joined - priority * aging`, and no clock is needed
     to choose. A LOW item is overtaken by CRITICAL ones that come less than `3 * aging` seconds later, and by nothing
-    that comes after. An item whose age lets it pass a higher priority does so whoever's turn it is.
+    that comes after. An item whose age lets it pass a higher priority does so whoever's turn it is, and nobody's turn
+    lets an item pass a lower priority, or another kind, that its own weight does not.
     """
 
     __slots__ = ("_aging", "_held", "_lines", "_ready", "_ready_kinds", "size")
@@ -67,7 +69,7 @@ class TaskQueue(Generic[K, T]):
         if not lines:
             return None
         line = lines[0] if len(lines) == 1 else min(lines, key=self._rank)
-        item = line.pop(aged=len(lines) > 1 and any(line.priority < other.priority for other in lines))
+        item = line.pop(aged=len(lines) > 1 and self._passes(line, lines))
         if not line.turns:
             self._ready = None
         self.size -= 1
@@ -120,6 +122,15 @@ class TaskQueue(Generic[K, T]):
     def _rank(self, line: _Line[T]) -> float:
         return line.oldest() - line.priority * self._aging
 
+    def _passes(self, line: _Line[T], lines: Iterable[_Line[T]]) -> bool:
+        """Whether the oldest item of a line is to start, although it may be another key's turn.
+
+        It is where it passes a higher priority, and where the one whose turn it is has not waited long enough to start
+        before the other lines.
+        """
+        turn = line.next_turn() - line.priority * self._aging
+        return any(line.priority < other.priority or self._rank(other) < turn for other in lines if other is not line)
+
 
 class _Line(Generic[T]):
     """Items of one kind and priority."""
@@ -168,7 +179,7 @@ class _Line(Generic[T]):
             if not held:
                 del self._held[key]
             return True
-        was_head = next(iter(items)) is item
+        was_head = next(iter(items)) == item
         del items[item]
         if was_head:
             self._after_head(key, items)
@@ -189,6 +200,10 @@ class _Line(Generic[T]):
         """When the oldest of those that may start joined. Only where there is one."""
         return next(iter(self.turns[self._eldest()].values()))
 
+    def next_turn(self) -> float:
+        """When the item whose turn it is joined. Only where there is one."""
+        return next(iter(next(iter(self.turns.values())).values()))
+
     def heads_of_all(self) -> Iterable[tuple[float, T]]:
         """The first item of each key, held or not, with when it joined."""
         for of_keys in (self.turns, self._held):
@@ -204,15 +219,21 @@ class _Line(Generic[T]):
 
     def _turn_added(self, key: str | None, joined: float) -> None:
         if len(self.turns) == 2:  # from here on heads are kept
-            self._heads.clear()
-            other = next(iter(self.turns))
-            self._note(other, next(iter(self.turns[other].values())))
-        if len(self.turns) > 1:
+            self._note_all()
+        elif len(self.turns) > 2:
             self._note(key, joined)
 
     def _note(self, key: str | None, joined: float) -> None:
-        self._pushed += 1
-        heapq.heappush(self._heads, (joined, self._pushed, key))
+        if len(self._heads) > 2 * len(self.turns) + _SPARE_HEADS:  # nobody has asked for the eldest for long
+            self._note_all()
+        else:
+            self._pushed += 1
+            heapq.heappush(self._heads, (joined, self._pushed, key))
+
+    def _note_all(self) -> None:
+        self._heads = [(next(iter(items.values())), n, key) for n, (key, items) in enumerate(self.turns.items())]
+        self._pushed = len(self._heads)
+        heapq.heapify(self._heads)
 
     def _eldest(self) -> str | None:
         """The key of the oldest item that may start."""

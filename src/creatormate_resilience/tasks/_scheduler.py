@@ -15,6 +15,7 @@ from creatormate_resilience.exceptions import TaskExpiredError, TaskTimeoutError
 from creatormate_resilience.log import get_logger
 from creatormate_resilience.tasks._admission import Admission
 from creatormate_resilience.tasks._deadlines import Deadlines
+from creatormate_resilience.tasks._engine import TaskSpec
 from creatormate_resilience.tasks._events import TaskFinished, TaskRetrying, TaskStarted
 from creatormate_resilience.tasks._history import History, without_tracebacks
 from creatormate_resilience.tasks._job import Job
@@ -83,8 +84,21 @@ class Scheduler:
         self._deadlines = Deadlines(self._deadline_passed)
         self._frees: dict[str, asyncio.TimerHandle] = {}
 
+    def startable(self, spec: TaskSpec) -> int:
+        """How many further tasks of this spec would start at once."""
+        options = spec.options
+        if options.delay or self.queue.size:
+            return 0
+        free = self.slots.free(spec.kind)
+        return free if options.key is None else int(min(free, self.gate.free(options.key, self._clock.monotonic())))
+
+    def most_at_once(self, spec: TaskSpec) -> int:
+        """How many tasks of this spec can ever start at once."""
+        most = 0 if spec.options.delay else self.slots.most(spec.kind)
+        return most if spec.options.key is None else int(min(most, self.gate.most(spec.options.key)))
+
     def take(self, job: Job) -> None:
-        """Take a task that was admitted; `dispatch` starts it when its turn has come."""
+        """Take a task that was admitted, and its key opened; `dispatch` starts it when its turn has come."""
         options = job.spec.options
         if not self.jobs:
             self.idle.clear()
@@ -98,8 +112,6 @@ class Scheduler:
         else:
             job.queued_at = now = self._clock.monotonic()
             self.queue.push(job, job.spec.kind, options.priority, now, options.key)
-        if options.key is not None:
-            self.gate.open(options.key)
         if options.expires is not None:
             job.expiry = asyncio.get_running_loop().call_later(options.expires, self._expire, job)
 
@@ -109,7 +121,7 @@ class Scheduler:
         while queue.size and slots.open_kinds and (job := queue.pop(slots.open_kinds)) is not None:
             self._start(job)
         if self._admission.crowded:
-            self._admission.let_in(0 if self.queue.size else self.slots.free("async"))
+            self._admission.let_in()
 
     def cancel(self, job: Job, error: BaseException | None = None) -> bool:
         """Give a task up; False when it had ended. `error` says why, where nobody has asked for it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from types import FunctionType
@@ -12,6 +13,7 @@ from creatormate_resilience.tasks._engine import Engine, TaskRequest, TaskSpec
 from creatormate_resilience.tasks._handle import TaskHandle
 from creatormate_resilience.tasks._kinds import choose_kind
 from creatormate_resilience.tasks._options import TaskOptions, TaskOptionValues
+from creatormate_resilience.tasks._periodic import PeriodicTask, PeriodicTasks, Schedule, every
 
 __all__ = ("TaskSubmitter",)
 
@@ -26,10 +28,11 @@ class TaskSubmitter:
     Because options are given here, every keyword of `submit` belongs to the function.
     """
 
-    __slots__ = ("_engine", "_last", "_options", "_values")
+    __slots__ = ("_engine", "_last", "_options", "_periodic", "_values")
 
-    def __init__(self, engine: Engine, values: TaskOptionValues) -> None:
+    def __init__(self, engine: Engine, periodic: PeriodicTasks, values: TaskOptionValues) -> None:
         self._engine = engine
+        self._periodic = periodic
         self._values = values
         self._options = TaskOptions(**values)
         self._last: tuple[Callable[[], object], TaskSpec] | None = None
@@ -62,6 +65,24 @@ class TaskSubmitter:
             raise ValueError("unique_key names one task, and submit_many makes many; submit them one by one")
         requests = [TaskRequest(fn, args, {}, spec) for args in arguments]
         return [TaskHandle(task) for task in await self._engine.submit(requests)]
+
+    async def repeat(
+        self, schedule: Schedule | every, fn: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs
+    ) -> PeriodicTask:
+        """Submit a function again and again; see `TaskExecutor.repeat`."""
+        spec = self._spec(fn)
+        if not isinstance(schedule, every) and not callable(getattr(schedule, "next", None)):
+            raise TypeError(
+                f"schedule is a {type(schedule).__name__}; accepted are every(seconds) and cron(expression)"
+            )
+        self._engine.check_open()
+        self._periodic.check(spec.name)
+        # A run that has not ended is found by this key, so that there are never two.
+        values: TaskOptionValues = {"unique_key": f"periodic:{spec.name}"[:200], **self._values}
+        submitter = TaskSubmitter(self._engine, self._periodic, values)
+        task = PeriodicTask(spec.name, schedule, functools.partial(submitter.submit, fn, *args, **kwargs), self._engine)
+        self._periodic.add(task)
+        return task
 
     def _spec(self, fn: Callable[..., Any]) -> TaskSpec:
         """How a function is run; that of the last one is remembered, because mostly it is the next one too."""
