@@ -22,8 +22,15 @@ from creatormate_resilience.db._holders import Holder
 from creatormate_resilience.db._n_plus_one import NPlusOneError, NPlusOneReport, RepeatedStatement, detect_n_plus_one
 from creatormate_resilience.db._query_statistics import QueryStatistics
 from creatormate_resilience.db._repeated_queries import RepeatedQuery
+from creatormate_resilience.db._replicas import Replica, ReplicaLeftOut, ReplicaReturned
 from creatormate_resilience.db._slow_queries import QueryExplained, SlowQuery
-from creatormate_resilience.db._statistics import DatabaseHealth, DatabaseState, PoolStatistics
+from creatormate_resilience.db._statistics import (
+    DatabaseHealth,
+    DatabaseState,
+    PoolStatistics,
+    ReplicaHealth,
+    ReplicaState,
+)
 from creatormate_resilience.db._transaction import Transaction
 
 __all__ = (
@@ -46,6 +53,11 @@ __all__ = (
     "QueryStatistics",
     "RepeatedQuery",
     "RepeatedStatement",
+    "Replica",
+    "ReplicaHealth",
+    "ReplicaLeftOut",
+    "ReplicaReturned",
+    "ReplicaState",
     "Report",
     "SlowQuery",
     "Transaction",

@@ -32,6 +32,8 @@ class DatabaseOptions(TypedDict, total=False):
     slow_query_threshold: float | None
     explain_slow_queries: bool
     repeated_query_threshold: int | None
+    sticky_primary: float
+    max_replica_lag: float | None
     connect_args: Mapping[str, Any]
 
 
@@ -68,6 +70,10 @@ class DatabaseConfig:
             (`QueryExplained`). Not for SQLite in memory.
         repeated_query_threshold: A statement that runs more often than this within one request, or one use of a
             connection, is told of (`RepeatedQuery`); None for never, which saves the cost of looking.
+        sticky_primary: For so long after a commit, in seconds, whoever made it reads from the primary; 0 for never.
+            With replicas only, and so is the next.
+        max_replica_lag: A replica further behind, in seconds, is left out; None for never, which asks no server where
+            its log ends. PostgreSQL only.
         connect_args: Passed on to the driver's `connect`; wins over what is set here.
 
     Raises:
@@ -92,6 +98,8 @@ class DatabaseConfig:
     slow_query_threshold: float | None = 0.5
     explain_slow_queries: bool = False
     repeated_query_threshold: int | None = None
+    sticky_primary: float = 5.0
+    max_replica_lag: float | None = 2.0
     connect_args: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)  # may hold a password
 
     def __post_init__(self) -> None:
@@ -103,10 +111,10 @@ class DatabaseConfig:
             _check_count("max_waiting", self.max_waiting, 0, most=1_000_000)
         if self.repeated_query_threshold is not None:
             _check_count("repeated_query_threshold", self.repeated_query_threshold, 1, most=1_000_000)
-        for name in ("leak_threshold", "slow_query_threshold"):
+        for name in ("leak_threshold", "slow_query_threshold", "max_replica_lag"):
             if getattr(self, name) is not None:
                 _check_seconds(name, getattr(self, name), "above 0, or None (never)")
-        for name in ("idle_in_transaction_timeout", "client_check_interval", "keepalive"):
+        for name in ("idle_in_transaction_timeout", "client_check_interval", "keepalive", "sticky_primary"):
             _check_seconds(name, getattr(self, name), "0 (off) or more")
         if self.pool_recycle != -1:
             _check_seconds("pool_recycle", self.pool_recycle, "above 0, or -1 (never)")

@@ -5,46 +5,51 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
+from functools import partial
 from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from creatormate_resilience.clock import Clock
-from creatormate_resilience.db._access import AccessModes, IsolationLevel, access_modes_of
+from creatormate_resilience.db._access import IsolationLevel
 from creatormate_resilience.db._config import DatabaseConfig, DatabaseOptions
 from creatormate_resilience.db._events import ConnectionHeldLong
-from creatormate_resilience.db._execution import OWN
+from creatormate_resilience.db._execution import OWN, SOURCE
 from creatormate_resilience.db._holders import Holder
 from creatormate_resilience.db._owner import Owner
 from creatormate_resilience.db._query_statistics import Order, QueryStatistics
+from creatormate_resilience.db._replicas import Replica
 from creatormate_resilience.db._statistics import DatabaseHealth, PoolStatistics
 from creatormate_resilience.db._transaction import Transaction, TransactionRunner
-from creatormate_resilience.events import Listener, notify
-from creatormate_resilience.exceptions import ConfigurationError, MissingDependencyError, ResilienceError
+from creatormate_resilience.events import Event, Listener, notify
+from creatormate_resilience.exceptions import (
+    ConfigurationError,
+    DatabaseTimeoutError,
+    DatabaseUnavailableError,
+    MissingDependencyError,
+)
 from creatormate_resilience.log import get_logger
-from creatormate_resilience.options import check_whole, clock_of, listeners_of
-from creatormate_resilience.time_limit import time_limit
+from creatormate_resilience.options import clock_of, listeners_of
 
 _INSTALLED = find_spec("sqlalchemy") is not None and find_spec("greenlet") is not None
 if TYPE_CHECKING or _INSTALLED:
+    from sqlalchemy import URL
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
-    from creatormate_resilience.db._engine import make_engine, make_spare_engine
     from creatormate_resilience.db._errors import commit_outcome, database_errors
-    from creatormate_resilience.db._health import HealthProbe
-    from creatormate_resilience.db._pool import FairPool, read_pool
-    from creatormate_resilience.db._postgresql import read_only_connections
+    from creatormate_resilience.db._health import with_replicas
     from creatormate_resilience.db._query_watch import QueryWatch
-    from creatormate_resilience.db._session import TrackedSession, committed_session, make_session
-    from creatormate_resilience.db._sqlite import optimize
-    from creatormate_resilience.db._upkeep import drained, keep_alive, open_connections
+    from creatormate_resilience.db._router import Router
+    from creatormate_resilience.db._server import Server
+    from creatormate_resilience.db._session import TrackedSession, committed_session, make_routed_session, make_session
     from creatormate_resilience.db._url import parse_url
 
 __all__ = ("Database",)
 
 T = TypeVar("T")
 _DEFAULT_URL = "sqlite+aiosqlite:///app.db"
+_ROUTING = frozenset({"sticky_primary", "max_replica_lag"})
 _log = get_logger("db")
 
 
@@ -59,9 +64,11 @@ class Database:
     Args:
         url: `sqlite:///file.db` or `postgresql://user:password@host:5432/name`; see `parse_url`.
         engine: An `AsyncEngine` of your own, instead of a URL. It is used as it is, and not disposed of.
+        replicas: URLs, or engines of your own, of servers that follow this one: reads go there.
         config: The settings; None for the defaults.
         clock: Measures idle times and waits between attempts.
-        listeners: Told of `ConnectionHeldLong`, `SlowQuery`, `QueryExplained` and `RepeatedQuery`.
+        listeners: Told of `ConnectionHeldLong`, `SlowQuery`, `QueryExplained`, `RepeatedQuery`, `ReplicaLeftOut` and
+            `ReplicaReturned`.
         **options: Fields of `DatabaseConfig`, such as `pool_size=20`; they win over `config`.
 
     Raises:
@@ -74,6 +81,7 @@ class Database:
         url: str | None = None,
         *,
         engine: AsyncEngine | None = None,
+        replicas: Iterable[str | AsyncEngine] = (),
         config: DatabaseConfig | None = None,
         clock: Clock | None = None,
         listeners: Iterable[Listener] = (),
@@ -83,22 +91,22 @@ class Database:
         if not _INSTALLED:
             extra = "postgres" if (url or "").startswith("postgres") else "sqlite"
             raise MissingDependencyError("sqlalchemy[asyncio]", extra=extra, needed_by="Database")
-        if engine is not None and (url is not None or config is not None or options):
-            raise ConfigurationError("engine= brings its own settings; accepted beside it are clock= and listeners=")
+        if engine is not None and (url is not None or config is not None or options.keys() - _ROUTING):
+            raise ConfigurationError(
+                "engine= brings its own settings; accepted beside it are clock=, listeners=, and replicas= with"
+                " sticky_primary= and max_replica_lag="
+            )
         self.config = DatabaseConfig.of(config, options)
         self._clock: Clock = clock_of(clock)
         self._listeners = listeners_of(listeners)
-        self._url = parse_url(_DEFAULT_URL if url is None else url) if engine is None else None
-        if self.config.pgbouncer and self._url is not None and self._url.get_backend_name() != "postgresql":
-            raise ConfigurationError(f"pgbouncer=True does not go with {self._url.drivername}; accepted is postgresql")
-        self._engine = (
-            engine if self._url is None else make_engine(self._url, self.config, self._clock, self._held_long)
-        )
-        self._keeping: asyncio.Task[None] | None = None
-        self._modes: AccessModes = access_modes_of(
-            self.engine.dialect.name, ours=self._url is not None, pgbouncer=self.config.pgbouncer
-        )
-        self._queries = QueryWatch(self.engine, self._url, self.config, self._listeners)
+        target = engine or parse_url(_DEFAULT_URL if url is None else url)
+        if self.config.pgbouncer and isinstance(target, URL) and target.get_backend_name() != "postgresql":
+            raise ConfigurationError(f"pgbouncer=True does not go with {target.drivername}; accepted is postgresql")
+        self._primary = Server(target, self.config, self._clock, self._held_long)
+        self._router = Router(self._primary, replicas, self.config, self._clock, (self._held_long, self._tell))
+        self._queries = QueryWatch(self.engine, self._primary.url, self.config, self._listeners)
+        if self.config.query_statistics:
+            self._router.record(self._queries.recorder)
 
     # Life -----------------------------------------------------------------------------------------------------------
     async def start(self) -> None:
@@ -106,13 +114,19 @@ class Database:
 
         Raises:
             ConfigurationError: User, password or database name is wrong, or another event loop has it open.
-            DatabaseUnavailableError: It cannot be reached.
+            DatabaseUnavailableError: It cannot be reached, and no replica can.
         """
         self._owner.reopen()
-        async with self.connect() as connection:
-            await connection.exec_driver_sql(f"SELECT 1 {OWN}")
-        if self._url is not None and self.config.keepalive:
-            self._keeping = asyncio.create_task(keep_alive(self.engine, self.config.keepalive))
+        self._owner.check()
+        await self._router.look(1.0)
+        try:
+            async with self.connect(primary=True) as connection:
+                await connection.exec_driver_sql(f"SELECT 1 {OWN}")
+        except (DatabaseUnavailableError, DatabaseTimeoutError) as error:
+            if not any(replica.serving for replica in self.replicas):
+                raise
+            _log.warning("the primary is away; replicas are read from until it comes back", error=error.code)
+        self._router.keep_alive()
 
     async def aclose(self, drain_timeout: float = 0.0) -> None:
         """Close all connections. An engine of your own is left alone.
@@ -125,29 +139,17 @@ class Database:
             return
         self._owner.check()
         self._owner.release()
-        if self._url is None:
-            return
-        pool = self.engine.pool
         try:
-            await self._stop_keeping()
             await self._queries.aclose()
-            if drain_timeout and isinstance(pool, FairPool):
-                await drained(pool, drain_timeout)
-            await self._optimize()
         finally:
-            if isinstance(pool, FairPool):
-                pool.holders.close()
-            await self.engine.dispose()
-
-    async def _stop_keeping(self) -> None:
-        keeping, self._keeping = self._keeping, None
-        if keeping is not None:
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
+            await self._router.aclose(drain_timeout)
 
     def _held_long(self, holder: Holder) -> None:
         _log.warning("a connection is held for long", task=holder.task, seconds=holder.seconds, where=holder.where)
-        notify(self._listeners, ConnectionHeldLong("db", holder.task, holder.seconds, holder.where))
+        self._tell(ConnectionHeldLong(SOURCE, holder.task, holder.seconds, holder.where))
+
+    def _tell(self, event: Event) -> None:
+        notify(self._listeners, event)
 
     async def __aenter__(self) -> Self:
         try:
@@ -163,7 +165,7 @@ class Database:
         await self.aclose()
 
     def __del__(self) -> None:
-        if self._owner.holds and self._url is not None:
+        if self._owner.holds and self._router.owns_something:
             warnings.warn(f"{self!r} was not closed: use `async with` or aclose()", ResourceWarning, stacklevel=2)
 
     @property
@@ -179,6 +181,7 @@ class Database:
         read_only: bool = False,
         isolation_level: IsolationLevel | None = None,
         timeout: float | None = None,
+        primary: bool = False,
     ) -> AsyncGenerator[AsyncSession]:
         """A transaction, committed when the block ends and rolled back when it raises.
 
@@ -186,6 +189,8 @@ class Database:
             read_only: Writing is refused. On SQLite readers run beside each other and beside a writer.
             isolation_level: Left out, the server's default. SQLite is always SERIALIZABLE.
             timeout: Longest duration of the block, in seconds.
+            primary: Read from the primary, where there are replicas. Writing always goes there, and so does
+                SERIALIZABLE, which replicas do not have.
 
         Yields:
             The session.
@@ -195,14 +200,19 @@ class Database:
                 lost, `OperationTimeoutError` after `timeout`.
         """
         self._owner.check()
-        options = self._modes.transaction(read_only=read_only, isolation_level=isolation_level)
+        self._primary.modes.transaction(read_only=read_only, isolation_level=isolation_level)  # is that possible?
         _check_timeout(timeout)
+        primary = primary or isolation_level == "SERIALIZABLE"
+        opened = self._router.reader(refuses=False, primary=primary) if read_only else self._router.writer()
+        note = None if read_only else self._router.writes.note
         with database_errors(self.engine.pool, read_only=read_only):
-            async with committed_session(self.engine, options, timeout) as session:
-                yield session
+            async with opened as (server, connection):
+                options = server.modes.transaction(read_only=read_only, isolation_level=isolation_level)
+                async with committed_session(connection, options, timeout, note) as session:
+                    yield session
 
     @asynccontextmanager
-    async def session(self, *, read_only: bool = False) -> AsyncGenerator[AsyncSession]:
+    async def session(self, *, read_only: bool = False, primary: bool = False) -> AsyncGenerator[AsyncSession]:
         """A session that you commit yourself.
 
         It takes a connection with its first statement, and returns it with each commit.
@@ -210,6 +220,7 @@ class Database:
         Args:
             read_only: Writing is refused. On SQLite a session that may write keeps other writers out from its first
                 statement to its commit, even while it only reads.
+            primary: Read from the primary, where there are replicas. Else each transaction chooses anew.
 
         Yields:
             The session. Leaving with changes that were not committed rolls them back and warns.
@@ -218,10 +229,8 @@ class Database:
             ResilienceError: As `begin`.
         """
         self._owner.check()
-        options = self._modes.transaction(read_only=read_only, isolation_level=None)
-        engine = self.engine.execution_options(**options)
         with database_errors(self.engine.pool, read_only=read_only):
-            async with make_session(engine) as session:
+            async with self._make_session(read_only=read_only, primary=primary) as session:
                 tracked = session.sync_session
                 assert isinstance(tracked, TrackedSession)  # noqa: S101 - make_session makes no other
                 with commit_outcome(tracked):
@@ -230,8 +239,11 @@ class Database:
                     _warn_uncommitted()
 
     @asynccontextmanager
-    async def connect(self) -> AsyncGenerator[AsyncConnection]:
+    async def connect(self, *, primary: bool = False) -> AsyncGenerator[AsyncConnection]:
         """A connection for reading, the fastest way: without BEGIN and COMMIT where the server allows it.
+
+        Args:
+            primary: Read from the primary, where there are replicas.
 
         Yields:
             The connection; writing is refused. (With an engine of your own on another database than PostgreSQL it is
@@ -242,10 +254,8 @@ class Database:
         """
         self._owner.check()
         with database_errors(self.engine.pool, read_only=True):
-            async with AsyncExitStack() as stack:
-                with read_only_connections():
-                    connection = await stack.enter_async_context(self.engine.connect())
-                yield await connection.execution_options(**self._modes.reader)
+            async with self._router.reader(refuses=True, primary=primary) as (server, connection):
+                yield await connection.execution_options(**server.modes.reader)
 
     async def run_transaction(
         self,
@@ -278,50 +288,52 @@ class Database:
         runner = TransactionRunner(lambda: self.begin(isolation_level=isolation_level), max_attempts, self._clock)
         return await runner.run(fn)
 
+    def _make_session(self, *, read_only: bool, primary: bool) -> AsyncSession:
+        options = self._primary.modes.transaction(read_only=read_only, isolation_level=None)
+        if read_only and not primary and self.replicas:
+            return make_routed_session(self.engine, partial(self._router.choose, primary=False))
+        note = None if read_only else self._router.writes.note
+        return make_session(self.engine.execution_options(**options), note)
+
     # State ----------------------------------------------------------------------------------------------------------
     @property
     def engine(self) -> AsyncEngine:
-        """SQLAlchemy's engine, for Alembic and whatever else wants one."""
-        assert self._engine is not None  # noqa: S101 - the constructor set or made one
-        return self._engine
+        """SQLAlchemy's engine, the primary's, for Alembic and whatever else wants one."""
+        return self._primary.engine
+
+    @property
+    def replicas(self) -> tuple[Replica, ...]:
+        """The replicas, each with its state, lag, pool and holders, in the order in which they were given."""
+        return self._router.replicas
 
     def pool_statistics(self) -> PoolStatistics:
-        """The pool's numbers at this moment.
+        """The numbers of the primary's pool at this moment. Each of `replicas` has its own.
 
         Raises:
             ConfigurationError: An engine of your own has a pool that does not count.
         """
-        statistics = read_pool(self.engine.pool)
-        if statistics is None:
-            raise ConfigurationError(f"{type(self.engine.pool).__name__} has no statistics; accepted is a QueuePool")
-        return statistics
+        return self._primary.pool_statistics()
 
     def holders(self) -> tuple[Holder, ...]:
-        """Who has a connection in use now, the longest first: task, since when, and what it is doing.
+        """Who has a connection to the primary now, the longest first: task, since when, and what it is doing.
 
         Raises:
             ConfigurationError: An engine of your own has a pool that does not know.
         """
-        pool = self.engine.pool
-        if not isinstance(pool, FairPool):
-            raise ConfigurationError(f"{type(pool).__name__} does not know who holds its connections; ours does")
-        return pool.holders.snapshot()
+        return self._primary.holders()
 
     async def warm_up(self, connections: int | None = None) -> None:
-        """Open connections before they are needed, all at the same time.
+        """Open connections before they are needed, all at the same time; to replicas as well.
 
         Args:
-            connections: How many are to be open; None for the size of the pool, which is 1 for SQLite in memory.
+            connections: How many are to be open to each server; None for the size of the pool, which is 1 for SQLite
+                in memory.
 
         Raises:
-            ResilienceError: As `begin`.
+            ResilienceError: As `begin`. A replica that is away is no error.
         """
         self._owner.check()
-        numbers = self.pool_statistics()
-        wanted = numbers.size if connections is None else connections
-        check_whole("connections", wanted, 1, numbers.size + numbers.max_overflow)
-        with database_errors(self.engine.pool):
-            await open_connections(self.engine, wanted)
+        await self._router.warm_up(connections)
 
     def query_statistics(self, *, top: int = 10, by: Order = "total_time") -> tuple[QueryStatistics, ...]:
         """Which statements ran, how often and for how long; those too that failed or were cancelled.
@@ -343,38 +355,27 @@ class Database:
         self._queries.recorder.reset()
 
     async def health(self, *, timeout: float = 1.0) -> DatabaseHealth:
-        """Look whether the database answers.
+        """Look whether the database answers, and its replicas.
 
         Args:
             timeout: Longest time to take, in seconds.
 
         Returns:
-            Up, saturated (all connections in use, but one outside of the pool works) or down.
+            Up, degraded (a replica does not serve), saturated (all connections in use, but one outside of the pool
+            works) or down (the primary is).
         """
         self._owner.check()
         _check_timeout(timeout)
-        spare = None if self._url is None else make_spare_engine(self._url, self.config)
-        return await HealthProbe(self.engine, spare, self._modes.reader, self._clock).look(timeout)
+        found, _ = await asyncio.gather(self._primary.health(timeout), self._router.look(timeout))
+        return with_replicas(found, [replica.health() for replica in self.replicas])
 
     def __repr__(self) -> str:
-        if self._engine is None:
+        if getattr(self, "_router", None) is None:
             return "<Database>"
-        url = self._engine.url
-        where = f"{url.host}:{url.port or 5432}/{url.database}" if url.host else str(url.database)
-        pool = read_pool(self._engine.pool)
         state = "closed" if self._owner.closed else "open" if self._owner.holds else "not started"
-        used = f", {pool.in_use} of {pool.size}+{pool.max_overflow} in use" if pool else ""
-        return f"<Database {url.drivername} {where} {state}{used}>"
-
-    async def _optimize(self) -> None:
-        if self.engine.dialect.name != "sqlite":
-            return
-        try:
-            with database_errors(self.engine.pool):
-                async with time_limit(1.0, what="PRAGMA optimize"):
-                    await optimize(self.engine)
-        except ResilienceError as error:  # another writer is at work, or the file is gone: closing goes on
-            _log.debug("PRAGMA optimize was left out", error=str(error))
+        serving = sum(replica.serving for replica in self.replicas)
+        replicas = f", {serving} of {len(self.replicas)} replicas serve" if self.replicas else ""
+        return f"<Database {self._primary.describe(state)}{replicas}>"
 
 
 def _check_timeout(timeout: Any) -> None:

@@ -23,7 +23,14 @@ __all__ = ("make_engine", "make_spare_engine")
 _JITTER = 0.1
 
 
-def make_engine(url: URL, config: DatabaseConfig, clock: Clock, tell: Callable[[Holder], object]) -> AsyncEngine:
+def make_engine(
+    url: URL,
+    config: DatabaseConfig,
+    clock: Clock,
+    tell: Callable[[Holder], object],
+    *,
+    reads_only: bool = False,
+) -> AsyncEngine:
     """An engine with a pool; it connects when first used.
 
     Args:
@@ -31,6 +38,7 @@ def make_engine(url: URL, config: DatabaseConfig, clock: Clock, tell: Callable[[
         config: Pool and timeouts.
         clock: Measures how long connections are idle, in use and waited for.
         tell: Is told who has held a connection for longer than `leak_threshold`.
+        reads_only: Whether each of its connections refuses to write. PostgreSQL only.
 
     Returns:
         The engine. SQLAlchemy's own ping stays off: it is unbounded, and ours replaces it.
@@ -53,7 +61,7 @@ def make_engine(url: URL, config: DatabaseConfig, clock: Clock, tell: Callable[[
     event.listen(engine.sync_engine.pool, "connect", partial(_opened, counters, config.pool_recycle))
     event.listen(engine.sync_engine.pool, "close", partial(_closed, counters))
     if url.get_backend_name() == "postgresql":
-        _postgresql.install(engine, config, clock)
+        _postgresql.install(engine, config, clock, reads_only=reads_only)
     return engine
 
 

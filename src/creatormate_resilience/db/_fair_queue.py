@@ -42,6 +42,11 @@ class FairQueue(QueueCommon[T]):
         """How many wait."""
         return sum(not each.done() for each in self._waiting)
 
+    @property
+    def items(self) -> tuple[T, ...]:
+        """What is idle."""
+        return tuple(self._items)
+
     def empty(self) -> bool:
         """Whether nothing is idle."""
         return not self._items

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -12,12 +12,12 @@ from creatormate_resilience.clock import Clock
 from creatormate_resilience.db._errors import database_errors
 from creatormate_resilience.db._execution import OWN
 from creatormate_resilience.db._pool import read_pool
-from creatormate_resilience.db._statistics import DatabaseHealth, DatabaseState
+from creatormate_resilience.db._statistics import DatabaseHealth, DatabaseState, ReplicaHealth, ReplicaState
 from creatormate_resilience.exceptions import ResilienceError
 from creatormate_resilience.redaction import redact_text
 from creatormate_resilience.time_limit import time_limit
 
-__all__ = ("HealthProbe",)
+__all__ = ("HealthProbe", "with_replicas")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +65,12 @@ class HealthProbe:
             async with engine.connect() as plain:
                 connection = await plain.execution_options(**self.options)
                 await connection.exec_driver_sql(f"SELECT 1 {OWN}")
+
+
+def with_replicas(found: DatabaseHealth, replicas: Sequence[ReplicaHealth]) -> DatabaseHealth:
+    """What was seen of the primary, and of its replicas: one that does not serve is no reason to call it down."""
+    out = [f"{each.name} is {each.state}" for each in replicas if each.state is not ReplicaState.SERVING]
+    state = DatabaseState.DEGRADED if out and found.state is DatabaseState.UP else found.state
+    details = [found.detail, f"not every replica serves: {', '.join(out)}" if out else None]
+    detail = "; ".join(filter(None, details)) or None
+    return replace(found, state=state, detail=detail, replicas=tuple(replicas))

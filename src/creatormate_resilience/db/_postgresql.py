@@ -59,9 +59,9 @@ def postgresql_connect_args(config: DatabaseConfig) -> dict[str, Any]:
     }
 
 
-def install(engine: AsyncEngine, config: DatabaseConfig, clock: Clock) -> None:
+def install(engine: AsyncEngine, config: DatabaseConfig, clock: Clock, *, reads_only: bool = False) -> None:
     """Make this engine's pool test what it hands out."""
-    checkout = _Checkout(config.pool_pre_ping, clock, sets_read_only=not config.pgbouncer)
+    checkout = _Checkout(config.pool_pre_ping, clock, sets_read_only=not config.pgbouncer, reads_only=reads_only)
     pool = engine.sync_engine.pool
     event.listen(pool, "connect", checkout.connected)
     event.listen(pool, "checkin", checkout.returned)
@@ -77,6 +77,8 @@ class _Checkout:
     clock: Clock
     sets_read_only: bool = True
     """Whether a connection may be given a setting of its own."""
+    reads_only: bool = False
+    """Whether all connections refuse to write, whoever takes them."""
     lost_at: float = float("-inf")
     """When a connection was last found dead. Older ones are closed without waiting for an answer."""
 
@@ -109,7 +111,7 @@ class _Checkout:
             raise ConnectionError("the connection was closed while idle")
         if self.pre_ping and self.clock.monotonic() - record.info["used_at"] >= _RECENTLY:
             await driver.execute("SELECT 1", timeout=_PING_TIMEOUT)  # it takes no empty statement
-        wanted = _read_only.get()
+        wanted = self.reads_only or _read_only.get()
         if self.sets_read_only and record.info["read_only"] is not wanted:
             mode = "on" if wanted else "off"
             await driver.execute(f"SET default_transaction_read_only = {mode}", timeout=_PING_TIMEOUT)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from creatormate_resilience.latencies import LatencyQuantiles
 
-__all__ = ("DatabaseHealth", "DatabaseState", "PoolStatistics")
+__all__ = ("DatabaseHealth", "DatabaseState", "PoolStatistics", "ReplicaHealth", "ReplicaState")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,45 @@ class DatabaseState(enum.StrEnum):
     """How the database is."""
 
     UP = "up"
+    DEGRADED = "degraded"
+    """The primary is up, but not every replica serves: reads go to the others, or to the primary."""
     SATURATED = "saturated"
     """It may well be alive, but all connections of the pool are in use."""
     DOWN = "down"
+    """The primary does not answer. Replicas that serve are still read from."""
+
+
+class ReplicaState(enum.StrEnum):
+    """How a replica is. Reads go to one that serves."""
+
+    UNKNOWN = "unknown"
+    """Nobody has looked yet."""
+    SERVING = "serving"
+    LAGGING = "lagging"
+    """It is further behind than `max_replica_lag`."""
+    PROMOTED = "promoted"
+    """It follows no primary: it has become one, or was none."""
+    AWAY = "away"
+    """It cannot be reached, refuses, or does not answer in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaHealth:
+    """A replica at one moment.
+
+    Attributes:
+        name: Host, port and database.
+        state: Whether it serves, and if not, why.
+        lag: How far it is behind, in seconds; None where that is not known.
+        detail: For operators, without secrets; None where all is well.
+        pool: The numbers of its pool; None for an engine without a counting pool.
+    """
+
+    name: str
+    state: ReplicaState
+    lag: float | None
+    detail: str | None
+    pool: PoolStatistics | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +116,15 @@ class DatabaseHealth:
     """What a look at the database showed.
 
     Attributes:
-        state: Up, saturated or down.
-        latency: Seconds that the look took; None where it failed or there was none.
+        state: Up, degraded, saturated or down.
+        latency: Seconds that the look at the primary took; None where it failed or there was none.
         detail: For operators, without secrets; None where all is well.
-        pool: The pool's numbers; None for an engine without a counting pool.
+        pool: The numbers of the primary's pool; None for an engine without a counting pool.
+        replicas: The replicas, in the order in which they were given.
     """
 
     state: DatabaseState
     latency: float | None
     detail: str | None
     pool: PoolStatistics | None
+    replicas: tuple[ReplicaHealth, ...] = ()

@@ -1,4 +1,4 @@
-"""What is done to a pool as a whole: opening connections ahead, keeping idle ones alive, waiting until all are back."""
+"""What is done to a pool as a whole: opening connections ahead, keeping idle ones alive, awaiting all back, closing."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from creatormate_resilience.db._pool import FairPool
 from creatormate_resilience.exceptions import ResilienceError
 from creatormate_resilience.log import get_logger
 
-__all__ = ("drained", "keep_alive", "open_connections")
+__all__ = ("dispose", "drained", "keep_alive", "open_connections")
 
 _LOOK = 0.01
+_GOODBYE = 1.0
 _log = get_logger("db")
 
 
@@ -64,3 +65,22 @@ async def drained(pool: FairPool, longest: float) -> bool:
     if held := pool.checkedout():
         _log.warning("connections were in use when the database was closed", connections=held)
     return not held
+
+
+async def dispose(engine: AsyncEngine) -> None:
+    """Close the idle connections of an engine of ours; without waiting for a PostgreSQL that went silent.
+
+    One after the other would be waited for, each for as long as a statement may take.
+    """
+    if engine.dialect.name != "postgresql":  # SQLite may have a log to fold into its file, which takes its time
+        await engine.dispose()
+        return
+    try:
+        async with asyncio.timeout(_GOODBYE):
+            await engine.dispose()
+    except TimeoutError:
+        _log.info("connections were closed without a goodbye: the server does not answer")
+        assert isinstance(engine.pool, FairPool)  # noqa: S101 - only called for ours
+        for record in engine.pool.queue.items:
+            record.info["dead"] = True
+        await engine.dispose()

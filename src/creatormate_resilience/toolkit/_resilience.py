@@ -35,6 +35,7 @@ _log = get_logger("toolkit")
 _DATABASE_STATUS = MappingProxyType(
     {
         DatabaseState.UP: HealthStatus.PASS,
+        DatabaseState.DEGRADED: HealthStatus.WARN,
         DatabaseState.SATURATED: HealthStatus.WARN,
         DatabaseState.DOWN: HealthStatus.FAIL,
     }
@@ -267,7 +268,9 @@ class Resilience:
             return CheckResult(HealthStatus.PASS, {"state": "unused"})
         found = await self.database.health()
         pool = None if found.pool is None else asdict(found.pool)
-        details = {"state": found.state.value, "detail": found.detail, "pool": pool}
+        details: dict[str, Any] = {"state": found.state.value, "detail": found.detail, "pool": pool}
+        if found.replicas:
+            details["replicas"] = [asdict(replica) for replica in found.replicas]
         return CheckResult(_DATABASE_STATUS[found.state], details)
 
     async def _check_cache(self) -> CheckResult:

@@ -86,6 +86,13 @@ class PostgresServer(Server):
             connection.execute(sql.SQL("ALTER DATABASE {} RESET ALL").format(sql.Identifier(name)))
             connection.execute(_DROP_EVERYTHING)
 
+    def execute(self, statement: str, database: str = "postgres") -> object:
+        """Run a statement as the superuser, and return the first value of its first row, if it has any."""
+        with self._superuser(database) as connection:
+            cursor = connection.execute(statement.encode())
+            row = cursor.fetchone() if cursor.description else None
+        return None if row is None else row[0]
+
     def _superuser(self, database: str) -> psycopg.Connection:
         return psycopg.connect(self.url_of(database), autocommit=True, connect_timeout=10)
 
