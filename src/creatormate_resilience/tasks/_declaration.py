@@ -46,7 +46,7 @@ def declared_options(fn: Callable[..., Any]) -> TaskOptionValues:
 
 def is_declared(fn: Callable[..., Any]) -> bool:
     """Whether the function itself was declared with `task`."""
-    return hasattr(fn, _ATTRIBUTE)
+    return _ATTRIBUTE in getattr(fn, "__dict__", ())  # not `hasattr`: some objects answer to every name
 
 
 def name_of(fn: Callable[..., Any]) -> str:

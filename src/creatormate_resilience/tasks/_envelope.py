@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType, ModuleType
 from typing import Any, Final, cast
 
 from creatormate_resilience.exceptions import ConfigurationError
@@ -21,6 +23,14 @@ _VERSION: Final = 1
 _READABLE: Final = (1,)  # one version back, once there are two
 _MOST_DEPTH: Final = 50
 _MOST_BYTES: Final = 1024 * 1024
+_MOST_INT: Final = 10**4000  # Python refuses to print, and to read, a few more digits
+
+
+_FIELDS: Final[Mapping[str, type | tuple[type, ...]]] = MappingProxyType(
+    dict.fromkeys(("id", "name", "function"), str)
+    | {"args": (list, tuple)}
+    | dict.fromkeys(("kwargs", "options", "tags", "headers"), Mapping)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +71,25 @@ class Envelope:
         Raises:
             ConfigurationError: It is of a version that is not read here, or not an envelope.
         """
+        if not isinstance(document, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"a task's envelope is a {type(document).__name__}; accepted is an object")
         version = document.get("v")
-        if version not in _READABLE:
+        if type(version) is not int or version not in _READABLE:
             raise ConfigurationError(
                 f"a task's envelope has version {version!r:.50}; read here are {', '.join(map(str, _READABLE))}. "
                 "Update the workers before what submits to them"
             )
         try:
-            return cls(**{name: document[name] for name in cls.__slots__})
+            fields = {name: document[name] for name in cls.__slots__}
         except KeyError as missing:
             raise ConfigurationError(f"a task's envelope lacks {missing}") from None
+        for name, accepted in _FIELDS.items():
+            if not isinstance(fields[name], accepted):
+                raise ConfigurationError(f"a task's envelope has a {type(fields[name]).__name__} as {name!r}")
+        for name, values in (("kwargs", object), ("options", object), ("tags", object), ("headers", str)):
+            if not all(isinstance(key, str) and isinstance(value, values) for key, value in fields[name].items()):
+                raise ConfigurationError(f"a task's envelope has other keys or values than texts in {name!r}")
+        return cls(**fields)
 
 
 def check_portable(request: TaskRequest) -> str:
@@ -87,9 +106,9 @@ def check_portable(request: TaskRequest) -> str:
     """
     reference = reference_of(request.fn)
     for number, value in enumerate(request.args):
-        check_json(value, f"argument {number + 1}", 0)
+        check_json(value, f"argument {number + 1}")
     for name, value in request.kwargs.items():
-        check_json(value, f"argument {name!r}", 0)
+        check_json(value, f"argument {name!r:.100}")
     size = len(json.dumps([request.args, dict(request.kwargs)]))
     if size > _MOST_BYTES:
         raise TypeError(
@@ -149,10 +168,17 @@ def resolve(reference: str) -> Callable[..., Any]:
 
 
 def _look_up(module: str, qualname: str) -> object:
+    """What stands in a module, or in a class there. Nobody is asked: a `__getattr__` could import, or do anything."""
     found: object = sys.modules.get(module)
     for part in qualname.split("."):
-        found = getattr(found, part, None)
-    return found
+        if isinstance(found, ModuleType):
+            names = object.__getattribute__(found, "__dict__")  # `vars` would load a lazy module
+        elif isinstance(found, type):
+            names = vars(found)
+        else:
+            return None
+        found = names.get(part)
+    return cast("object", found.__func__) if isinstance(found, staticmethod) else found
 
 
 def _check_declared(fn: object, reference: str) -> None:
@@ -162,35 +188,35 @@ def _check_declared(fn: object, reference: str) -> None:
         )
 
 
-def check_json(value: Any, where: str, depth: int = 0) -> None:
-    """Refuse what JSON would refuse or give back as something else.
+def check_json(value: object, where: str) -> None:
+    """Refuse what JSON would refuse or give back as something else, at a bounded cost.
 
     Args:
         value: Anything.
         where: Names it in the error.
-        depth: How deep it is nested.
 
     Raises:
-        TypeError: It is or holds something that is not JSON.
+        TypeError: It is or holds something that is not JSON, or it is too large or nested too deep.
     """
+    _check_json(value, where, 0, itertools.count())
+
+
+def _check_json(value: Any, where: str, depth: int, looked_at: Iterator[int]) -> None:
     kind = cast("type[object]", type(value))
-    if value is None or kind in {bool, int, str}:
+    if value is None or kind is bool or kind is str or (kind is float and math.isfinite(value)):
         return
-    if kind is float and math.isfinite(value):
+    if kind is int and -_MOST_INT < value < _MOST_INT:
         return
     if depth >= _MOST_DEPTH:
         raise TypeError(f"{where} is nested deeper than {_MOST_DEPTH}")
-    if kind is list:
-        for item in value:
-            check_json(item, where, depth + 1)
-        return
-    if kind is dict:
-        for key, item in value.items():
-            if type(key) is not str:
-                raise TypeError(f"{where} has a {type(key).__name__} as a key; JSON has texts only")
-            check_json(item, where, depth + 1)
-        return
-    raise TypeError(
-        f"{where} is or holds a {kind.__name__}; a portable task takes JSON only: None, True and False, "
-        "finite numbers, texts, lists, and dicts with text keys"
-    )
+    if kind is not list and kind is not dict:
+        raise TypeError(
+            f"{where} is or holds a {kind.__name__}; a portable task takes JSON only: None, True and False, "
+            "finite numbers of at most 4000 digits, texts, lists, and dicts with text keys"
+        )
+    for item in value:
+        if next(looked_at) >= _MOST_BYTES // 2:  # each takes two bytes at least; a shared one would be sent many times
+            raise TypeError(f"{where} takes more than {_MOST_BYTES} bytes as JSON. Store it, and hand over where")
+        if kind is dict and type(item) is not str:
+            raise TypeError(f"{where} has a {type(item).__name__} as a key; JSON has texts only")
+        _check_json(value[item] if kind is dict else item, where, depth + 1, looked_at)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import GetSetDescriptorType, ModuleType, NoneType
@@ -58,11 +58,12 @@ class History:
         limits: How many, and for how long.
     """
 
-    __slots__ = ("_bytes", "_jobs", "_weights", "limits")
+    __slots__ = ("_bytes", "_jobs", "_order", "_weights", "limits")
 
     def __init__(self, limits: HistoryLimits) -> None:
         self.limits = limits
-        self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._jobs: dict[str, Job] = {}
+        self._order: deque[Job] = deque()  # a dict from which the first is taken again and again becomes slow
         self._weights: dict[str, int] = {}  # of those that weigh something
         self._bytes = 0
 
@@ -75,6 +76,7 @@ class History:
             self._weights[job.id] = weight
             self._bytes += weight
         self._jobs[job.id] = job
+        self._order.append(job)
         if len(self._jobs) > self.limits.max_count or self._bytes > self.limits.max_bytes or not len(self._jobs) % 64:
             self._forget(now)
 
@@ -86,18 +88,19 @@ class History:
     def all(self, now: float) -> Iterator[Job]:
         """All tasks, the one that ended last first."""
         self._forget(now)
-        return reversed(self._jobs.values())
+        return reversed(self._order)
 
     def _forget(self, now: float) -> None:
         limits, jobs, ended_before = self.limits, self._jobs, now - self.limits.max_age
         while jobs:
-            oldest = next(iter(jobs.values()))
+            oldest = self._order[0]
             if (
                 len(jobs) <= limits.max_count
                 and self._bytes <= limits.max_bytes
                 and (oldest.ended_at is None or oldest.ended_at >= ended_before)
             ):
                 return
+            self._order.popleft()
             del jobs[oldest.id]
             if self._weights:
                 self._bytes -= self._weights.pop(oldest.id, 0)
@@ -115,6 +118,8 @@ def weight_of(value: object) -> int:
     kind = type(value)
     if kind in _LIGHT or (kind is int and -_SMALL < cast("int", value) < _SMALL):
         return 0
+    if kind is str or kind is bytes:
+        return sys.getsizeof(value)
     weight, todo = 0.0, [(value, 1.0)]
     for one, times in todo:  # it grows meanwhile
         weight += times * _size_of(one)

@@ -171,10 +171,12 @@ class InProcessEngine:
         running = frozenset(job for job in unfinished if job in self._scheduler.runs)
         for job in unfinished:
             self._scheduler.cancel(job)
-        await _within(grace, self._scheduler.quiet)
-        left = frozenset(self._scheduler.abandon())
-        if self._watch is not None:
-            self._watch.stop()
+        try:
+            await _within(grace, self._scheduler.quiet)
+        finally:  # also for who has no patience for the grace
+            left = frozenset(self._scheduler.abandon())
+            if self._watch is not None:
+                self._watch.stop()
         return self._report(unfinished, running, left)
 
     def _report(self, unfinished: Sequence[Job], running: Set[Job], left: Set[Job]) -> ShutdownReport:
@@ -267,9 +269,9 @@ def _fate(job: Job, running: Set[Job], left: Set[Job]) -> str:
         return "left"
     if job.status is not TaskStatus.CANCELLED:
         return "finished"
-    if job not in running:
+    if job.started_at is None:
         return "never_started"
-    return "killed" if job.spec.kind == "process" else "stopped"
+    return "killed" if job.spec.kind == "process" and job in running else "stopped"
 
 
 async def _within(seconds: float | None, event: asyncio.Event) -> bool:

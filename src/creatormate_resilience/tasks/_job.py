@@ -50,31 +50,50 @@ class Job:
         owner: Where it lives.
     """
 
-    # Class attributes as first values: a task is made often, and most of it is set much later or never.
-    attempts = 0
-    started_at: float | None = None
-    ended_at: float | None = None
-    progress: TaskProgress | None = None
-    result: object = None
-    error: BaseException | None = None
-    waiters: set[asyncio.Future[None]] | None = None
-    timer: asyncio.TimerHandle | None = None
-    """Ends its rest."""
-    expiry: asyncio.TimerHandle | None = None
-    """Ends its chances to start; None where it has, or never will."""
-    queued_at: float | None = None
+    __slots__ = (
+        "attempts",
+        "context",
+        "ended_at",
+        "error",
+        "expiry",
+        "id",
+        "owner",
+        "progress",
+        "queued_at",
+        "rest",
+        "result",
+        "spec",
+        "started_at",
+        "status",
+        "submitted_at",
+        "timer",
+        "waiters",
+        "work",
+    )
 
     def __init__(self, task_id: str, spec: TaskSpec, work: Work, context: Context, owner: Owner) -> None:
         self.id = task_id
         self.spec = spec
         self.owner = owner
+        self.attempts = 0
         self.submitted_at = time.time()
+        self.queued_at: float | None = None
+        self.started_at: float | None = None
+        self.ended_at: float | None = None
+        self.progress: TaskProgress | None = None
+        self.result: object = None
+        self.error: BaseException | None = None
+        self.waiters: set[asyncio.Future[None]] | None = None
         self.rest = spec.options.delay
         """Seconds to rest before the task joins the queue: at first, and then before each further attempt."""
         self.status = TaskStatus.SCHEDULED if self.rest else TaskStatus.QUEUED
         # Dropped at the end, so that a finished task holds nothing but its outcome:
         self.work: Work | None = work
         self.context: Context | None = context
+        self.timer: asyncio.TimerHandle | None = None
+        """Ends its rest."""
+        self.expiry: asyncio.TimerHandle | None = None
+        """Ends its chances to start; None where it has, or never will."""
 
     @property
     def name(self) -> str:

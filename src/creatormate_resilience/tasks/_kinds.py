@@ -22,6 +22,7 @@ __all__ = ("Work", "bind", "choose_kind")
 
 Work: TypeAlias = Callable[[], object]
 
+_MOST_DEAD = 32  # workers met dead one after the other; where even new ones die at once, it ends
 # The executor's own slots bound the runs. anyio's limiters would count again, and would let other tasks in between the
 # two calls of `_in_process`.
 _UNLIMITED = cast("anyio.CapacityLimiter", nullcontext())
@@ -99,7 +100,7 @@ async def _in_process(payload: bytes) -> object:
     # anyio leaves a process behind that it was still starting when it was cancelled. So first a worker is made ready,
     # out of reach of cancellation; the second call finds it idle, because nothing else runs between the two.
     with anyio.CancelScope(shield=True):
-        await to_process.run_sync(_ready, limiter=_UNLIMITED)
+        await _make_ready()
     carrier = carry_task()
     returned, packed = await to_process.run_sync(_work, payload, carrier, cancellable=True, limiter=_UNLIMITED)
     try:
@@ -111,19 +112,27 @@ async def _in_process(payload: bytes) -> object:
     return answer
 
 
+async def _make_ready() -> None:
+    for _ in range(_MOST_DEAD):
+        try:
+            return await to_process.run_sync(_ready, limiter=_UNLIMITED)
+        except anyio.BrokenWorkerProcess:  # it had died while it was idle: nothing is lost with it
+            continue
+    return await to_process.run_sync(_ready, limiter=_UNLIMITED)
+
+
 def _ready() -> None:
     """Run in a worker process: nothing."""
 
 
 def _work(payload: bytes, carrier: CarriedTask) -> tuple[bool, bytes]:
     """Run in a worker process: the task. Whatever happens, something picklable comes back."""
-    try:
-        fn, args, kwargs = pickle.loads(payload)  # noqa: S301 - our own parent wrote it
-        with carried(carrier):
+    with carried(carrier):  # around all, because an error that is a frozen dataclass does not get through it
+        try:
+            fn, args, kwargs = pickle.loads(payload)  # noqa: S301 - our own parent wrote it
             answer = _guarded(functools.partial(fn, *args, **kwargs))
-    except BaseException as error:  # noqa: BLE001 - raised again in the parent
-        error.add_note(f"In its worker process: {''.join(traceback.format_tb(error.__traceback__))}")
-        return False, _packed_error(error)
+        except BaseException as error:  # noqa: BLE001 - raised again in the parent
+            return False, _packed_error(error)
     try:
         return True, pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
     except Exception as error:  # noqa: BLE001 - raised again in the parent
@@ -133,6 +142,7 @@ def _work(payload: bytes, carrier: CarriedTask) -> tuple[bool, bytes]:
 
 def _packed_error(error: BaseException) -> bytes:
     try:
+        error.add_note(f"In its worker process: {''.join(traceback.format_tb(error.__traceback__))}")
         packed = pickle.dumps(error, pickle.HIGHEST_PROTOCOL)
         if isinstance(pickle.loads(packed), BaseException):  # noqa: S301 - written on the line before
             return packed

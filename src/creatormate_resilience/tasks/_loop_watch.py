@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from types import FrameType
+from types import CodeType, FrameType
 from typing import NamedTuple
 
 __all__ = ("LoopWatch",)
@@ -33,6 +33,8 @@ class LoopWatch:
         self._max_lag = max_lag
         self._on_blocked = on_blocked
         self._stopped = threading.Event()
+        self._base: CodeType | None = None
+        """What calls the callbacks; on uvloop the code that runs the loop, and all there is to see while it waits."""
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to watch the event loop that runs in this thread."""
@@ -53,23 +55,28 @@ class LoopWatch:
     def _ask(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
         alive = threading.Event()
         asked = time.monotonic()
-        loop.call_soon_threadsafe(alive.set)
+        loop.call_soon_threadsafe(self._answer, alive)
         if alive.wait(self._max_lag):
             return
-        sight = _look(loop, thread)
+        sight = _look(loop, thread, self._base)
         while not alive.wait(self._max_lag):
             if self._stopped.is_set() or loop.is_closed():
                 return
-            sight = sight or _look(loop, thread)
+            sight = sight or _look(loop, thread, self._base)
         if sight is not None:
             loop.call_soon_threadsafe(self._on_blocked, sight.task, sight.where, time.monotonic() - asked)
 
+    def _answer(self, alive: threading.Event) -> None:
+        below = sys._getframe().f_back  # pyright: ignore[reportPrivateUsage]
+        self._base = None if below is None else below.f_code
+        alive.set()
 
-def _look(loop: asyncio.AbstractEventLoop, thread: int) -> _Sight | None:
+
+def _look(loop: asyncio.AbstractEventLoop, thread: int, base: CodeType | None) -> _Sight | None:
     """What the loop's thread is doing; None when it only waits for the processor."""
     task = asyncio.current_task(loop)
     frame = sys._current_frames().get(thread)  # pyright: ignore[reportPrivateUsage]
-    if frame is None or (task is None and _waits(frame)):
+    if frame is None or (task is None and (frame.f_code is base or _waits(frame))):
         return None
     return _Sight(None if task is None else task.get_name(), _where(frame))
 

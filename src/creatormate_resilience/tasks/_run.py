@@ -35,16 +35,17 @@ class Run:
         on_end: Called when the attempt has really ended.
     """
 
-    stopped = False
-    deadline: float | None = None
-    """Seconds of the event loop's clock, because only the event loop can wake us at it."""
-    _again: asyncio.TimerHandle | None = None
-    _scope: anyio.CancelScope | None = None
+    __slots__ = ("_again", "_scope", "deadline", "job", "stopped", "task")
 
     def __init__(
         self, job: Job, work: Work, context: Context, *, deadline: Deadline | None, on_end: Callable[[Run], None]
     ) -> None:
         self.job = job
+        self.stopped = False
+        self.deadline: float | None = None
+        """Seconds of the event loop's clock, because only the event loop can wake us at it."""
+        self._again: asyncio.TimerHandle | None = None
+        self._scope: anyio.CancelScope | None = None
         body = _carry(job, deadline, work)
         if job.spec.kind != "async":
             # Threads and processes hang on a cancel scope: it is what `anyio.from_thread.check_cancelled` looks at and

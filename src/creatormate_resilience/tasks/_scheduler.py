@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterable, Sequence
+from contextvars import Context
 
 from anyio import BrokenWorkerProcess
 
@@ -207,7 +208,7 @@ class Scheduler:
             run.deadline = self._deadlines.add(run, options.timeout, loop.time(), loop)
         if self._listeners:
             waited = job.started_at - (job.queued_at or 0.0)
-            self.tell(TaskStarted(self._name, job.id, spec.name, job.attempts, waited))
+            own_context.run(self.tell, TaskStarted(self._name, job.id, spec.name, job.attempts, waited))
 
     def _hold(self, key: str, now: float) -> None:
         """Keep the next tasks of a key back where it has no room for one; time or the end of a run frees them."""
@@ -215,7 +216,8 @@ class Scheduler:
         if wait:
             self.queue.hold(key)
             if wait != math.inf and key not in self._frees:
-                self._frees[key] = asyncio.get_running_loop().call_later(wait, self._free_by_time, key)
+                loop = asyncio.get_running_loop()
+                self._frees[key] = loop.call_later(wait, self._free_by_time, key, context=Context())
 
     def _free_by_time(self, key: str) -> None:
         del self._frees[key]

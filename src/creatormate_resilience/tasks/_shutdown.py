@@ -16,8 +16,8 @@ class ShutdownReport:
 
     Attributes:
         finished: Ended by themselves while there was time to.
-        never_started: Were waiting, and were cancelled.
-        stopped: Ran on the event loop or in threads, were cancelled, and have stopped.
+        never_started: Were waiting for their first start, and were cancelled.
+        stopped: Ran on the event loop or in threads, or rested between two attempts, were cancelled, and have stopped.
         killed: Ran in worker processes, which were killed.
         left: Were cancelled and still run: threads that cannot be stopped, coroutines that swallow their cancellation.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -115,20 +116,19 @@ class _Group:
 class _Throughput:
     """Counts by the second, for the last minute."""
 
-    __slots__ = ("_seconds", "_since")
+    __slots__ = ("_seconds", "_since", "_until")
 
     def __init__(self) -> None:
         self._seconds: deque[list[int]] = deque(maxlen=_MINUTE)
         self._since: float | None = None
+        self._until = -math.inf
 
     def count(self, now: float) -> None:
-        second = int(now)
-        if self._since is None:
-            self._since = now
-        if self._seconds and self._seconds[-1][0] == second:
-            self._seconds[-1][1] += 1
-        else:
-            self._seconds.append([second, 1])
+        if now >= self._until:  # the next second
+            self._since = now if self._since is None else self._since
+            self._until = math.floor(now) + 1.0
+            self._seconds.append([math.floor(now), 0])
+        self._seconds[-1][1] += 1
 
     def per_second(self, now: float) -> float:
         if self._since is None:

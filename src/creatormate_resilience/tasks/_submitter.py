@@ -63,7 +63,7 @@ class TaskSubmitter:
         spec = self._spec(fn)
         if spec.options.unique_key is not None:
             raise ValueError("unique_key names one task, and submit_many makes many; submit them one by one")
-        requests = [TaskRequest(fn, args, {}, spec) for args in arguments]
+        requests = [TaskRequest(fn, _tuple(args), {}, spec) for args in arguments]
         return [TaskHandle(task) for task in await self._engine.submit(requests)]
 
     async def repeat(
@@ -100,3 +100,9 @@ class TaskSubmitter:
 
     def __repr__(self) -> str:
         return f"<TaskSubmitter {self._options}>"
+
+
+def _tuple(args: object) -> tuple[Any, ...]:
+    if not isinstance(args, tuple):
+        raise TypeError(f"arguments holds a {type(args).__name__}; accepted are tuples, the arguments of one task each")
+    return args  # pyright: ignore[reportUnknownVariableType]
