@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+from tests.tasks.fake_time import FakeTimeLoop
 
 from creatormate_resilience.events import Event
 from creatormate_resilience.exceptions import TaskQueueFullError
 from creatormate_resilience.tasks import TaskExecutor, TaskFinished, TaskHandle, TaskPriority, TaskStatus
-from creatormate_resilience.testing import FakeClock
 
 SLOTS, PLACES = 2, 3
-
-
-class FakeTimeLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time is a fake clock's."""
-
-    def __init__(self) -> None:
-        self.clock = FakeClock()
-        super().__init__()
-
-    def time(self) -> float:
-        return self.clock.monotonic()
+EXAMPLES = 600 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 60
 
 
 @dataclass
@@ -209,4 +200,4 @@ class Tasks(RuleBasedStateMachine):
 
 
 TestTasks = Tasks.TestCase
-TestTasks.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestTasks.settings = settings(max_examples=EXAMPLES, stateful_step_count=30, deadline=None)

@@ -117,8 +117,8 @@ def test_an_interval_is_checked_where_it_is_made(seconds: float, jitter: float) 
         every(seconds, jitter)
 
 
-@given(st.floats(1.0, 100.0), st.lists(st.floats(0.1, 300.0), max_size=8))
-def test_an_interval_comes_once_for_each_that_was_waited_for(seconds: float, steps: list[float]) -> None:
+@given(st.integers(1, 100), st.lists(st.integers(1, 300), max_size=8))
+def test_an_interval_comes_once_for_each_that_was_waited_for(seconds: int, steps: list[int]) -> None:
     """Each step of time brings one run at most, and one where at least an interval has passed since the last."""
     with world() as there:
         there.gates["fast"] = asyncio.Event()

@@ -225,3 +225,13 @@ async def test_what_a_task_carries_into_its_process(executor: TaskExecutor) -> N
     assert left is not None
     assert 0 < left <= 30
     assert (await (await options.submit(tells_what_it_knows)))[3] is None, "the next task of the same worker"
+
+
+async def test_a_worker_that_died_while_it_was_idle_costs_no_task(
+    executor: TaskExecutor, processes: TaskSubmitter
+) -> None:
+    """Nothing ran in it, so nothing is lost: the next task gets another one, whenever the death is noticed."""
+    pid = await (await processes.submit(os.getpid))
+    os.kill(pid, signal.SIGKILL)
+    assert await (await processes.submit(square, 6)) == 36
+    assert executor.statistics().lost == 0

@@ -39,6 +39,10 @@ class Admission:
         self._waiters: deque[_Waiter] = deque()
         self._promised = 0
 
+    def fits(self, count: int) -> bool:
+        """Whether there are places for `count` tasks, even if none of them starts at once."""
+        return not self._waiters and self._totals.waiting + self._promised + count <= self._max_queue
+
     def excess(self, count: int, starting: int) -> int:
         """How many places are missing for `count` tasks, `starting` of which would start at once; 0 when all fit.
 

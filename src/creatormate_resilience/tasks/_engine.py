@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -91,6 +92,10 @@ class TaskRequest(NamedTuple):
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     spec: TaskSpec
+
+
+make_request: Final[Callable[[tuple[Any, ...]], TaskRequest]] = functools.partial(tuple.__new__, TaskRequest)  # pyright: ignore[reportUnknownMemberType]
+"""A request without the cost of its constructor."""
 
 
 class TrackedTask(Protocol):

@@ -90,7 +90,8 @@ class InProcessEngine:
 
     async def submit(self, requests: Sequence[TaskRequest]) -> Sequence[Job]:
         """Take tasks of one spec, all or none; see `TaskExecutor.submit`."""
-        self._lifecycle.check_open()
+        if asyncio._get_running_loop() is not self._lifecycle.open_on:
+            self._lifecycle.check_open()
         if not requests:
             return ()
         scheduler, spec = self._scheduler, requests[0].spec
@@ -102,7 +103,9 @@ class InProcessEngine:
         jobs = [self._make(request) for request in requests]
         if options.key is not None:
             scheduler.gate.open(options.key, len(jobs))
-        missing = self._admission.excess(len(jobs), scheduler.startable(spec))
+        missing = 0
+        if not self._admission.fits(len(jobs)):
+            missing = self._admission.excess(len(jobs), scheduler.startable(spec))
         if missing and (twin := await self._make_room(spec, len(jobs), missing)) is not None:
             return (twin,)
         for job in jobs:

@@ -18,7 +18,7 @@ from creatormate_resilience.exceptions import (
 from creatormate_resilience.tasks._engine import TaskSpec
 from creatormate_resilience.tasks._kinds import Work
 from creatormate_resilience.tasks._options import Kind, TagValue
-from creatormate_resilience.tasks._record import TaskProgress, TaskRecord, TaskStatus
+from creatormate_resilience.tasks._record import QUEUED, SCHEDULED, TaskProgress, TaskRecord, TaskStatus
 
 __all__ = ("Job", "Owner")
 
@@ -86,7 +86,7 @@ class Job:
         self.waiters: set[asyncio.Future[None]] | None = None
         self.rest = spec.options.delay
         """Seconds to rest before the task joins the queue: at first, and then before each further attempt."""
-        self.status = TaskStatus.SCHEDULED if self.rest else TaskStatus.QUEUED
+        self.status = SCHEDULED if self.rest else QUEUED
         # Dropped at the end, so that a finished task holds nothing but its outcome:
         self.work: Work | None = work
         self.context: Context | None = context

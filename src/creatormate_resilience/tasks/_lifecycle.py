@@ -24,12 +24,14 @@ class Lifecycle:
         name: The executor's, for the errors.
     """
 
-    __slots__ = ("_loop", "_name", "_phase")
+    __slots__ = ("_loop", "_name", "_phase", "open_on")
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._phase = _Phase.MADE
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.open_on: object = self
+        """The event loop on which new tasks are taken now."""
 
     @property
     def phase(self) -> str:
@@ -59,6 +61,7 @@ class Lifecycle:
         except RuntimeError as error:
             raise ConfigurationError("a task executor runs on asyncio or uvloop, and neither runs here") from error
         self._phase = _Phase.OPEN
+        self.open_on = self._loop
         return self._loop
 
     def check_loop(self) -> None:
@@ -90,11 +93,13 @@ class Lifecycle:
 
     def drain(self) -> None:
         """Take no more."""
+        self.open_on = self
         if self._phase is _Phase.OPEN:
             self._phase = _Phase.DRAINING
 
     def close(self) -> None:
         """The end."""
+        self.open_on = self
         self._phase = _Phase.CLOSED
 
     def shutting_down(self) -> ShuttingDownError:

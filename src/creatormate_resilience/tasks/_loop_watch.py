@@ -82,8 +82,17 @@ def _look(loop: asyncio.AbstractEventLoop, thread: int, base: CodeType | None) -
 
 
 def _waits(frame: FrameType) -> bool:
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0] in {"selectors", "asyncio", "uvloop", "threading"}
+    return _module(frame).partition(".")[0] in {"selectors", "asyncio", "uvloop", "threading"}
 
 
-def _where(frame: FrameType) -> str:
-    return f"{frame.f_globals.get('__name__', '?')}.{frame.f_code.co_qualname}:{frame.f_lineno}"
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "?"))
+
+
+def _where(innermost: FrameType) -> str:
+    """The line outside of the standard library that the loop is held by; where there is none, the innermost."""
+    frame: FrameType | None = innermost
+    while frame is not None and _module(frame).partition(".")[0] in sys.stdlib_module_names:
+        frame = frame.f_back
+    frame = frame or innermost
+    return f"{_module(frame)}.{frame.f_code.co_qualname}:{frame.f_lineno}"

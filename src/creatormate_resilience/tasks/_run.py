@@ -38,7 +38,13 @@ class Run:
     __slots__ = ("_again", "_scope", "deadline", "job", "stopped", "task")
 
     def __init__(
-        self, job: Job, work: Work, context: Context, *, deadline: Deadline | None, on_end: Callable[[Run], None]
+        self,
+        job: Job,
+        work: Work,
+        context: Context,
+        *,
+        deadline: Deadline | None,
+        on_end: Callable[[Run, object], None],
     ) -> None:
         self.job = job
         self.stopped = False
@@ -55,7 +61,7 @@ class Run:
         # Not `loop.create_task`: an eager task factory would run the function in the middle of our own work.
         self.task = asyncio.Task(body, name=job.id, context=context)
         # A callback, not the end of `body`: a task cancelled before its first step never gets into its body.
-        self.task.add_done_callback(functools.partial(_ended, on_end, self), context=context)
+        self.task.add_done_callback(functools.partial(on_end, self), context=context)
 
     @property
     def late(self) -> bool:
@@ -83,10 +89,6 @@ class Run:
         if not self.task.done():
             self.task.cancel()
             self._again = self.task.get_loop().call_later(pause, self._cancel, min(2 * pause, _LONGEST_PAUSE))
-
-
-def _ended(on_end: Callable[[Run], None], run: Run, _task: asyncio.Task[object]) -> None:
-    on_end(run)
 
 
 async def _carry(job: Job, deadline: Deadline | None, work: Work) -> object:

@@ -24,7 +24,7 @@ from creatormate_resilience.tasks._key_limits import KeyGate
 from creatormate_resilience.tasks._limits import ExecutorLimits
 from creatormate_resilience.tasks._options import Kind
 from creatormate_resilience.tasks._queue import TaskQueue
-from creatormate_resilience.tasks._record import MAY_FOLLOW, TaskStatus
+from creatormate_resilience.tasks._record import MAY_FOLLOW, QUEUED, RETRYING, RUNNING, SUCCEEDED, TaskStatus
 from creatormate_resilience.tasks._run import Run
 from creatormate_resilience.tasks._slots import Slots
 from creatormate_resilience.tasks._statistics import Totals
@@ -169,13 +169,13 @@ class Scheduler:
         job.timer = None
         if job.queued_at is None:
             job.queued_at = now
-        self._move(job, TaskStatus.QUEUED)
+        self._move(job, QUEUED)
         options = job.spec.options
         self.queue.push(job, job.spec.kind, options.priority, now, options.key)
 
     def _expire(self, job: Job) -> None:
         job.expiry = None
-        if job.status is not TaskStatus.RUNNING and job not in self.runs:
+        if job.status is not RUNNING and job not in self.runs:
             self._finish_expired(job)
             self.dispatch()
 
@@ -190,7 +190,7 @@ class Scheduler:
         options = spec.options
         assert context is not None and work is not None  # noqa: S101, PT018 - they are dropped at the end only
         now = self._clock.monotonic()
-        self._move(job, TaskStatus.RUNNING)
+        self._move(job, RUNNING)
         self.slots.take(spec.kind)
         if not self.runs:
             self.quiet.clear()
@@ -238,7 +238,7 @@ class Scheduler:
         timeout = job.spec.options.timeout
         self._fail(job, TaskStatus.TIMED_OUT, TaskTimeoutError(f"task {job.name} ran longer than {timeout:g} s"))
 
-    def _run_ended(self, run: Run) -> None:
+    def _run_ended(self, run: Run, _task: object = None) -> None:
         job = run.job
         if self.runs.get(job) is not run:
             return
@@ -251,11 +251,11 @@ class Scheduler:
         task = run.task
         error = None if task.cancelled() else task.exception()
         if not run.stopped:
-            if error is None and not task.cancelled() and (run.deadline is None or not run.late):
-                self._finish(job, TaskStatus.SUCCEEDED, result=task.result())
+            if error is None and not task.cancelled() and not (run.deadline is not None and run.late):
+                self._finish(job, SUCCEEDED, result=task.result())
             else:
                 self._settle(run, error)
-        if job.status is TaskStatus.RETRYING:
+        if job.status is RETRYING:
             self._rest_again(job)
         key = job.spec.options.key
         if key is not None:
@@ -281,7 +281,7 @@ class Scheduler:
 
     def _fail(self, job: Job, status: TaskStatus, error: BaseException) -> None:
         verdict = judge(job.spec.options.retry, job.attempts, status, error)
-        if verdict.status is not TaskStatus.RETRYING:
+        if verdict.status is not RETRYING:
             self._finish(job, verdict.status, error=error)
             return
         without_tracebacks(error)
@@ -290,7 +290,7 @@ class Scheduler:
             self._totals.retries += 1
         else:
             self._totals.postponed += 1
-        self._move(job, TaskStatus.RETRYING)  # it rests from the end of the run on: never two attempts at once
+        self._move(job, RETRYING)  # it rests from the end of the run on: never two attempts at once
         self.tell(TaskRetrying(self._name, job.id, job.name, job.attempts, verdict.delay))
         if not verdict.counts:
             job.attempts -= 1
@@ -307,7 +307,7 @@ class Scheduler:
         now = self._clock.monotonic()
         spec = job.spec
         options = spec.options
-        if job.status is TaskStatus.QUEUED:
+        if job.status is QUEUED:
             self.queue.remove(job, spec.kind, options.priority, options.key)
         self._move(job, status)
         if error is not None:
@@ -317,7 +317,7 @@ class Scheduler:
         if job.started_at is not None:
             run_time = now - job.started_at
             waited = job.started_at - (job.queued_at or 0.0)
-            self._totals.ended(spec.name, options.priority, waited, run_time, succeeded=status is TaskStatus.SUCCEEDED)
+            self._totals.ended(spec.name, options.priority, waited, run_time, succeeded=status is SUCCEEDED)
         self._totals.throughput.count(now)
         del self.jobs[job.id]
         if options.unique_key is not None:

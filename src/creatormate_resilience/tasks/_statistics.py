@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from creatormate_resilience.latencies import Latencies, LatencyQuantiles
 from creatormate_resilience.tasks._options import TaskPriority
-from creatormate_resilience.tasks._record import TaskStatus
+from creatormate_resilience.tasks._record import QUEUED, RETRYING, SCHEDULED, TaskStatus
 
 __all__ = ("TaskGroupStatistics", "TaskStatistics", "Totals")
 
@@ -154,7 +154,7 @@ class Totals:
     def waiting(self) -> int:
         """Tasks taken that neither run nor have ended."""
         statuses = self.statuses
-        return statuses[TaskStatus.SCHEDULED] + statuses[TaskStatus.QUEUED] + statuses[TaskStatus.RETRYING]
+        return statuses[SCHEDULED] + statuses[QUEUED] + statuses[RETRYING]
 
     def relief(self, slots: int) -> float:
         """Seconds after which a full queue has likely moved: the time one slot takes for its share of what waits.

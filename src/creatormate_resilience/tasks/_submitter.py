@@ -9,7 +9,7 @@ from types import FunctionType
 from typing import Any, ParamSpec, TypeVar, TypeVarTuple, overload
 
 from creatormate_resilience.tasks._declaration import declared_options, name_of
-from creatormate_resilience.tasks._engine import Engine, TaskRequest, TaskSpec
+from creatormate_resilience.tasks._engine import Engine, TaskRequest, TaskSpec, make_request
 from creatormate_resilience.tasks._handle import TaskHandle
 from creatormate_resilience.tasks._kinds import choose_kind
 from creatormate_resilience.tasks._options import TaskOptions, TaskOptionValues
@@ -45,7 +45,7 @@ class TaskSubmitter:
     async def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[T]: ...
     async def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> TaskHandle[Any]:
         """Hand a function over to be run in the background; see `TaskExecutor.submit`."""
-        (task,) = await self._engine.submit((TaskRequest(fn, args, kwargs, self._spec(fn)),))
+        (task,) = await self._engine.submit((make_request((fn, args, kwargs, self._spec(fn))),))
         return TaskHandle(task)
 
     @overload
