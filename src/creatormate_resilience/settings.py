@@ -73,6 +73,8 @@ if TYPE_CHECKING or _INSTALLED:
             database_config: Settings of `DatabaseConfig`, such as `pool_size`.
             task_config: Settings of `TaskExecutor`, such as `max_concurrent`.
             services: Dependency to `ServiceSettings`.
+            shutdown_timeout: Seconds that background tasks, and whoever has a database connection, get to finish when
+                the service ends.
 
         Raises:
             ConfigurationError: A name is unknown or a value not accepted. The message never shows the value of a URL.
@@ -102,6 +104,7 @@ if TYPE_CHECKING or _INSTALLED:
         database_config: dict[str, Any] = {}
         task_config: dict[str, Any] = {}
         services: dict[str, ServiceSettings] = {}
+        shutdown_timeout: float = Field(default=5.0, ge=0.0, le=3600.0, allow_inf_nan=False)
 
         def __init__(self, **values: Any) -> None:
             _refuse_unknown(values, set(type(self).model_fields))

@@ -35,6 +35,7 @@ __all__ = (
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_OPTIONS = frozenset({"run_in", "retry", "delay", "expires", "key", "unique_key", "portable"})
 
 
 def circuit_breaker(
@@ -135,15 +136,16 @@ async def submit_background_task(
         *args: For the function.
         priority: Who goes first.
         timeout: Seconds it may take.
-        **kwargs: For the function, where it has parameters of these names; `run_in`, `retry` and `delay` are options of
-            the executor; all others become tags (`user_id=...`) that `TaskExecutor.list` can search.
+        **kwargs: For the function, where it has parameters of these names; `run_in`, `retry`, `delay`, `expires`,
+            `key`, `unique_key` and `portable` are options of the executor; all others become tags (`user_id=...`) that
+            `TaskExecutor.list` can search.
 
     Returns:
         The task's id, for `get_task_result`.
     """
     executor = (await _started()).tasks
     accepted = _parameters(fn)
-    own = {"run_in", "retry", "delay"} - accepted
+    own = _OPTIONS - accepted
     options = {name: kwargs.pop(name) for name in own & kwargs.keys()}
     takes_all = None in accepted
     arguments = {name: value for name, value in kwargs.items() if takes_all or name in accepted}

@@ -288,6 +288,28 @@ async def test_a_closed_one_is_not_started_again():
         await resilience.start()
 
 
+async def test_closing_gives_tasks_time_to_finish():
+    """A deploy does not lose what would have been done in a moment; what takes longer than it may is cancelled."""
+    done = []
+
+    async def work(seconds):
+        await asyncio.sleep(seconds)
+        done.append(seconds)
+
+    async with Resilience(Settings(shutdown_timeout=0.2)) as resilience:
+        await resilience.tasks.submit(work, 0.02)
+        slow = await resilience.tasks.submit(work, 60.0)
+    assert done == [0.02]
+    assert (await slow.status()).value == "cancelled"
+
+
+def test_limits_of_keys_can_be_set_from_json():
+    """TASK_CONFIG has plain data only; what is wrong in it is named."""
+    Resilience(Settings(task_config={"key_limits": {"max_concurrent": 2, "rate": 5}}))
+    with pytest.raises(ConfigurationError, match=r"TASK_CONFIG\.key_limits: rate is -5"):
+        Resilience(Settings(task_config={"key_limits": {"rate": -5}}))
+
+
 def test_a_history_of_tasks_can_be_set_from_json():
     """TASK_CONFIG has plain data only; what is wrong in it is named."""
     Resilience(Settings(task_config={"history": {"max_count": 5, "max_age": 60}}))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import asdict
+from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Any, Never, Self, TypeVar
 
@@ -26,7 +27,7 @@ from creatormate_resilience.log import get_logger
 from creatormate_resilience.policies import Bulkhead, Pipeline, Retry, Timeout, exponential
 from creatormate_resilience.policy import Policy
 from creatormate_resilience.settings import ServiceSettings, Settings
-from creatormate_resilience.tasks import HistoryLimits, TaskExecutor
+from creatormate_resilience.tasks import HistoryLimits, KeyLimits, TaskExecutor
 from creatormate_resilience.toolkit._current import Current
 
 __all__ = ("Resilience", "close_default", "current_resilience")
@@ -151,13 +152,17 @@ class Resilience:
                 raise ConfigurationError("this Resilience was closed; make a new one, it is started once")
             async with AsyncExitStack() as stack:
                 for part, eager in self._parts():
-                    await _start(part, stack, eager=eager)
+                    await _start(part, stack, eager=eager, drain=self.settings.shutdown_timeout)
                 self._resources = stack.pop_all()
         _current.push(self)
         self.health.started, self.health.draining = True, False
 
     async def aclose(self) -> None:
-        """Close all parts, the last started first. Closing twice does nothing."""
+        """Close all parts, the last started first, so that tasks still have cache and database.
+
+        Background tasks, and whoever has a database connection, get `shutdown_timeout` seconds to finish. Closing twice
+        does nothing.
+        """
         resources, self._resources = self._resources, None
         if resources is None:
             if isinstance(self._database, Database) and not self._closed:
@@ -181,7 +186,7 @@ class Resilience:
         if self._resources is None:
             raise ConfigurationError("start this Resilience before its database is replaced")
         old = self._database
-        await _start(database, self._resources, eager=True)
+        await _start(database, self._resources, eager=True, drain=self.settings.shutdown_timeout)
         self._uses_database = True
         self._database = database
         if isinstance(old, Database):
@@ -237,9 +242,10 @@ class Resilience:
 
     def _make_tasks(self) -> TaskExecutor:
         config = dict(self.settings.task_config)
-        if isinstance(config.get("history"), dict):  # JSON has no better form for it
-            limits = config["history"]
-            config["history"] = _configured("TASK_CONFIG.history", lambda: HistoryLimits(**limits))
+        for name, kind in (("history", HistoryLimits), ("key_limits", KeyLimits)):
+            limits = config.get(name)
+            if isinstance(limits, dict):  # JSON has no better form for it
+                config[name] = _configured(f"TASK_CONFIG.{name}", partial(kind, **limits))
         return _configured("TASK_CONFIG", lambda: TaskExecutor(listeners=self._listeners, **config))
 
     def _service_policies(self, name: str, options: ServiceSettings) -> list[Policy]:
@@ -331,8 +337,8 @@ def _is_missing(part: object) -> bool:
     return isinstance(part, MissingDependencyError)
 
 
-async def _start(part: Any, stack: AsyncExitStack, *, eager: bool) -> None:
-    stack.push_async_callback(part.aclose)
+async def _start(part: Any, stack: AsyncExitStack, *, eager: bool, drain: float) -> None:
+    stack.push_async_callback(_closer(part, drain))
     if not eager:
         return
     try:
@@ -343,6 +349,16 @@ async def _start(part: Any, stack: AsyncExitStack, *, eager: bool) -> None:
         if isinstance(part, DistributedCache) and part.state is CacheState.DEGRADED:
             reason = part.statistics().last_error
             _log.warning("Redis is away; the cache goes on in memory until it answers", part=repr(part), reason=reason)
+
+
+def _closer(part: Any, drain: float) -> Callable[[], Awaitable[Any]]:
+    """What ends a part, once what it is at has had `drain` seconds to finish."""
+    if isinstance(part, TaskExecutor):
+        return partial(part.shutdown, drain=drain)
+    if isinstance(part, Database):
+        return partial(part.aclose, drain_timeout=drain)
+    close: Callable[[], Awaitable[Any]] = part.aclose
+    return close
 
 
 def _category(name: str, value: float | dict[str, Any]) -> CacheCategory:
