@@ -100,6 +100,7 @@ def start_service(upstreams: Upstreams, tmp_path: Path) -> Iterator[StartService
             "database_url": f"sqlite+aiosqlite:///{tmp_path}/creator.db",
             "answer_budget": 3.0,
             "services": {"youtube_api": quick, "openai_api": quick},
+            "shutdown_timeout": 0.1,
         }
         app = create_app(CreatorSettings(**defaults | settings), upstreams.url, library_on=library_on)
         async with (
