@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import httpx
 import pytest
 from fastapi import FastAPI, Request
+from fastapi.responses import StreamingResponse
 
 from creatormate_resilience.exceptions import ConfigurationError, NotFoundError
 from creatormate_resilience.integrations.fastapi import (
@@ -27,6 +28,9 @@ from creatormate_resilience.tasks import TaskExecutor, current_task
 from creatormate_resilience.toolkit import Resilience
 
 pytestmark = pytest.mark.anyio
+
+RING: list[Any] = []
+RING.append(RING)
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +178,48 @@ async def test_options_of_a_background_task_are_checked_at_the_call() -> None:
         BackgroundTasks().add_task_with({"timeout": -1.0}, asyncio.sleep, 0)
 
 
+async def test_what_is_added_after_the_endpoint_has_returned_is_refused(serve: Callable[[Any], Any]) -> None:
+    """A stream that adds a task finds out that nobody would submit it."""
+    executor = TaskExecutor()
+    app = FastAPI()
+    seen: list[Exception] = []
+    Background = Annotated[BackgroundTasks, background_tasks(executor)]  # noqa: N806 - a type
+
+    @app.get("/numbers")
+    async def numbers(background: Background) -> StreamingResponse:
+        async def chunks() -> AsyncIterator[str]:
+            try:
+                background.add_task(print, "lost")
+            except ConfigurationError as error:
+                seen.append(error)
+            yield "1"
+
+        return StreamingResponse(chunks())
+
+    async with executor, serve(app) as url, httpx.AsyncClient(base_url=url) as client:
+        assert (await client.get("/numbers")).text == "1"
+    assert "submit it to the executor" in str(seen[0])
+
+
+@pytest.mark.parametrize("returned", [float("nan"), {"rate": float("inf")}, {"data": b"\xff"}, RING])
+async def test_a_result_that_is_no_json_is_a_problem_and_not_a_500(serve: Callable[[Any], Any], returned: Any) -> None:
+    """Who asks learns that the task has ended, and does not ask for ever."""
+    executor = TaskExecutor()
+    app = FastAPI()
+    app.include_router(task_router(executor))
+
+    async def returns() -> Any:
+        return returned
+
+    async with executor, serve(app) as url, httpx.AsyncClient(base_url=url) as client:
+        handle = await executor.submit(returns)
+        await handle
+        answer = await client.get(f"/tasks/{handle.id}")
+    assert answer.status_code == 200
+    assert (answer.json()["status"], answer.json()["result"]) == ("succeeded", None)
+    assert answer.json()["problem"]["code"] == "TASK_FAILED"
+
+
 APP = """
 from fastapi import FastAPI
 from creatormate_resilience.integrations.fastapi import task_router
@@ -203,3 +249,67 @@ def test_several_workers_of_one_server_are_refused(tmp_path: Path, workers: int)
         server.stderr.close()
     assert ("start one worker (--workers 1)" in told) is (workers == 2)
     assert "startup complete" in told
+
+
+ALONE = """
+import asyncio, multiprocessing, sys
+from fastapi import FastAPI
+from creatormate_resilience.integrations.fastapi import resilience_lifespan, task_router
+from creatormate_resilience.tasks import Capability, TaskExecutor
+from creatormate_resilience.toolkit import Resilience
+
+
+async def two_routers():
+    app = FastAPI()
+    app.include_router(task_router(TaskExecutor()))
+    app.include_router(task_router(TaskExecutor(), prefix="/more"))
+    async with app.router.lifespan_context(app):
+        print("two routers")
+
+
+async def starts(app):
+    async with app.router.lifespan_context(app):
+        print("started")
+
+
+async def holds(app, up, done):
+    async with app.router.lifespan_context(app):
+        up.set()
+        done.wait()
+
+
+def memory(up, done):
+    asyncio.run(two_routers())
+    app = FastAPI()
+    app.include_router(task_router(TaskExecutor()))
+    asyncio.run(holds(app, up, done))
+
+
+def shared():
+    executor = TaskExecutor()
+    kind = type(executor.engine)
+    executor.engine.__class__ = type("Shared", (kind,), {"capabilities": frozenset(Capability)})
+    app = FastAPI()
+    app.include_router(task_router(Resilience(tasks=executor)))
+    asyncio.run(starts(app))
+
+
+if __name__ == "__main__":
+    fork = multiprocessing.get_context("fork")
+    up, done = fork.Event(), fork.Event()
+    first, second = fork.Process(target=memory, args=(up, done)), fork.Process(target=shared)
+    first.start()
+    up.wait(20)
+    second.start()
+    second.join()
+    done.set()
+    first.join()
+"""
+
+
+@pytest.mark.slow
+def test_one_worker_may_have_two_routers_and_a_shared_engine_several_workers(tmp_path: Path) -> None:
+    """Only what would really be asked of the wrong worker is refused, also where a Resilience has the engine."""
+    (tmp_path / "alone.py").write_text(ALONE)
+    done = subprocess.run([sys.executable, "alone.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout == "two routers\nstarted\n", done.stderr

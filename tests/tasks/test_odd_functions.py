@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import gc
 import sys
 import threading
@@ -17,7 +18,14 @@ import pytest
 
 from creatormate_resilience.events import Event
 from creatormate_resilience.exceptions import TaskError, TaskTimeoutError
-from creatormate_resilience.tasks import HistoryLimits, TaskExecutor, TaskFinished, TaskStarted, TaskStatus
+from creatormate_resilience.tasks import (
+    HistoryLimits,
+    TaskExecutor,
+    TaskFinished,
+    TaskStarted,
+    TaskStatus,
+    current_task,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -294,3 +302,91 @@ async def test_submit_many_takes_tuples(executor: TaskExecutor, arguments: Any) 
     with pytest.raises(TypeError, match="arguments"):
         await executor.submit_many(asyncio.sleep, arguments)
     assert executor.statistics().submitted == 0
+
+
+@dataclass
+class Secretive:
+    """Shows its secret to whoever prints it."""
+
+    secret: str
+
+    def __call__(self, _password: str) -> Any:
+        return asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("fn", [Secretive("hunter2"), functools.partial(Secretive("hunter2"))])
+async def test_a_sync_function_that_returns_an_awaitable_is_told_without_its_arguments(
+    executor: TaskExecutor, fn: Any
+) -> None:
+    """The error names the function and what to do; what it was called with stays out of the record and the log."""
+    handle = await executor.submit(fn, "hunter2")
+    with pytest.raises(TaskError) as caught:
+        await handle
+    assert "Secretive returned an awaitable, which nobody awaits" in str(caught.value.__cause__)
+    assert "`async def`" in str(caught.value.__cause__)
+    record = await handle.record()
+    assert record.error is not None
+    assert "hunter2" not in record.error
+
+
+async def test_what_was_submitted_after_a_function_that_is_gone_is_looked_at_anew(executor: TaskExecutor) -> None:
+    """None is not taken for the last function, of which nothing is left."""
+
+    async def passing() -> int:
+        return 1
+
+    assert await (await executor.submit(passing)) == 1
+    del passing
+    gc.collect()
+    nothing: Any = None
+    with pytest.raises(TypeError, match="fn is a NoneType"):
+        await executor.submit(nothing)
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit, GeneratorExit, FrozenError])
+async def test_an_error_that_was_told_is_not_logged_by_the_event_loop_too(
+    executor: TaskExecutor, raised: type[BaseException]
+) -> None:
+    """Asyncio's own line about it would show everything in it, unredacted."""
+    seen: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    before = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _loop, context: seen.append(context))
+
+    def raises() -> None:
+        raise raised("password=hunter2")
+
+    try:
+        handle = await executor.submit(raises)
+        with pytest.raises(TaskError):
+            await handle
+        del handle
+        gc.collect()
+        await asyncio.sleep(0)
+    finally:
+        loop.set_exception_handler(before)
+    assert not seen
+
+
+async def test_progress_is_a_line_and_not_a_log(executor: TaskExecutor) -> None:
+    """Ten thousand records are kept; what a task says of itself in each is bounded, and is text or nothing."""
+
+    def speaks(message: Any) -> None:
+        current_task().set_progress(0.5, message)
+
+    handle = await executor.submit(speaks, "x" * 1_000_000)
+    await handle
+    progress = await handle.progress()
+    assert progress is not None
+    assert progress.message == "x" * 499 + "…"
+    with pytest.raises(TaskError) as caught:
+        await (await executor.submit(speaks, 5))
+    assert "message is a int; accepted is a text, or None" in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize("fraction", ["half", None])
+async def test_a_fraction_that_is_no_number_is_told(executor: TaskExecutor, fraction: Any) -> None:
+    """The error says what is accepted."""
+    with pytest.raises(TaskError) as caught:
+        await (await executor.submit(lambda: current_task().set_progress(fraction)))
+    assert "accepted is 0 to 1" in str(caught.value.__cause__)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -55,6 +57,18 @@ def waits_for(path: str, result: str) -> str:
 def says_its_pid(path: str) -> None:
     Path(path).write_text(str(os.getpid()))
     time.sleep(30)
+
+
+def echoes() -> int:
+    return subprocess.run(["echo", "hello"], check=True).returncode
+
+
+def reads_all() -> int:
+    return subprocess.run(["cat"], check=True).returncode
+
+
+def writes_raw() -> int:
+    return os.write(1, b"garbage\n" * 20) + len(os.read(0, 10))
 
 
 def raises(kind: str) -> None:
@@ -235,3 +249,62 @@ async def test_a_worker_that_died_while_it_was_idle_costs_no_task(
     os.kill(pid, signal.SIGKILL)
     assert await (await processes.submit(square, 6)) == 36
     assert executor.statistics().lost == 0
+
+
+@pytest.mark.parametrize(("fn", "returned"), [(echoes, 0), (reads_all, 0), (writes_raw, 160)])
+async def test_what_a_function_and_its_children_write_and_read_is_not_our_pipe(
+    executor: TaskExecutor, fn: Any, returned: int
+) -> None:
+    """A command that it starts inherits the standard streams: it spoils no answer and eats no further task."""
+    process = executor.options(run_in="process", timeout=20)
+    assert await (await process.submit(fn)) == returned
+    assert await (await process.submit(square, 3)) == 9
+
+
+async def test_an_exception_that_cannot_be_pickled_says_what_it_was(
+    executor: TaskExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its text and where it was raised stand in the log."""
+    handle = await executor.options(run_in="process", timeout=20).submit(raises, "unpicklable")
+    with pytest.raises(TaskError) as caught:
+        await handle
+    notes = "".join(caught.value.__notes__)
+    assert "TwoArgumentsError: ab" in notes
+    assert "in raises" in notes
+
+
+UNIMPORTABLE = """
+import asyncio, sys, time
+from creatormate_resilience.tasks import TaskExecutor
+
+with open("starts", "a") as file:
+    file.write("x")
+mode = sys.argv[1]  # not there in a worker
+
+
+async def main():
+    async with TaskExecutor() as executor:
+        handle = await executor.options(run_in="process").submit(abs, -1)
+        try:
+            await handle
+        except Exception as error:
+            print(type(error).__name__, error, "|", error.cause_chain)
+        print((await handle.status()).name)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+def test_a_main_module_that_no_worker_can_import_is_told_at_once(tmp_path: Path) -> None:
+    """It is tried once, not as often as workers may die, and the error has the reason."""
+    (tmp_path / "unimportable.py").write_text(UNIMPORTABLE)
+    done = subprocess.run(
+        [sys.executable, "unimportable.py", "mode"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert "WorkerCrashedError the worker process of task abs could not start" in done.stdout, done.stderr
+    assert "IndexError" in done.stdout
+    assert done.stdout.endswith("LOST\n")
+    assert (tmp_path / "starts").read_text() == "xx"

@@ -40,7 +40,7 @@ def sole_worker(what: str) -> Generator[None]:
         yield
         return
     # The directory is everybody's: no link that another user has put there is followed.
-    with open(os.open(_lock_file(), os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "rb") as file:  # noqa: PTH123
+    with open(os.open(_lock_file(), os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "r+b") as file:  # noqa: PTH123
         if not _lock(file):
             raise ConfigurationError(
                 f"{what} in memory, and this server has several workers, which do not know each other's tasks: start "
@@ -51,7 +51,7 @@ def sole_worker(what: str) -> Generator[None]:
 
 def _lock(file: IO[bytes]) -> bool:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not `flock`: a process with two such blocks is still one
     except OSError:
         return False
     return True

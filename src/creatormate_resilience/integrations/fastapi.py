@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from importlib.util import find_spec
@@ -9,9 +10,11 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Unpack
 
 from creatormate_resilience.exceptions import (
     ConfigurationError,
+    FeatureDisabledError,
     InputValidationError,
     MissingDependencyError,
     ResilienceError,
+    TaskError,
     TaskNotFoundError,
 )
 from creatormate_resilience.integrations._openapi import describe_problems, problem_content
@@ -32,6 +35,7 @@ from creatormate_resilience.integrations.starlette import (
     register_error_handlers,
     resilience_lifespan,
 )
+from creatormate_resilience.log import get_logger
 from creatormate_resilience.options import config_of
 from creatormate_resilience.tasks import (
     Capability,
@@ -65,6 +69,7 @@ __all__ = (
 )
 
 P = ParamSpec("P")
+_log = get_logger("integrations.fastapi")
 _ROUTE = "look_at_task"
 _LOOK_AGAIN = "1"
 
@@ -154,6 +159,7 @@ class BackgroundTasks:
 
     def __init__(self) -> None:
         self._wanted: list[tuple[TaskOptionValues, Callable[[TaskSubmitter], Awaitable[TaskHandle[Any]]]]] = []
+        self._submitted = False
 
     def add_task(self, fn: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Run a function in the background when the endpoint has returned.
@@ -162,6 +168,9 @@ class BackgroundTasks:
             fn: A function or coroutine function.
             *args: Its positional arguments.
             **kwargs: Its keyword arguments.
+
+        Raises:
+            ConfigurationError: The endpoint has returned already, and its tasks were submitted.
         """
         self.add_task_with(TaskOptionValues(), fn, *args, **kwargs)
 
@@ -179,7 +188,13 @@ class BackgroundTasks:
         Raises:
             ValueError: An option is out of its range.
             TypeError: An option is of a type that is not accepted, or unknown.
+            ConfigurationError: The endpoint has returned already, and its tasks were submitted.
         """
+        if self._submitted:  # a stream, or a dependency that ends later
+            raise ConfigurationError(
+                "add_task() came after the endpoint had returned and its tasks were submitted; submit it to the "
+                "executor: await r.tasks.submit(fn, x)"
+            )
         TaskOptions(**options)  # checks them here and now
 
         def submit(submitter: TaskSubmitter) -> Awaitable[TaskHandle[Any]]:
@@ -197,6 +212,7 @@ class BackgroundTasks:
             TaskQueueFullError: There is no room for all.
         """
         taken: list[TaskHandle[Any]] = []
+        self._submitted = True
         try:
             for options, submit in self._wanted:
                 taken.append(await submit(executor.options(**options)))
@@ -250,8 +266,7 @@ def task_router(
 
     @asynccontextmanager
     async def lifespan(_app: Any) -> AsyncGenerator[None]:
-        shared = isinstance(tasks, TaskExecutor) and Capability.DURABLE in tasks.engine.capabilities
-        with nullcontext() if shared else sole_worker("the results of tasks are kept"):
+        with nullcontext() if _any_worker_may_answer(tasks) else sole_worker("the results of tasks are kept"):
             yield
 
     router = APIRouter(prefix=prefix, dependencies=dependencies, lifespan=lifespan, tags=["tasks"])
@@ -300,13 +315,29 @@ async def _status_answer(executor: TaskExecutor, record: TaskRecord) -> JSONResp
     }
     headers = {"Cache-Control": "no-store"}
     if not record.status.final:
-        headers["Retry-After"] = _LOOK_AGAIN
-    else:
-        try:
-            answer["result"] = jsonable_encoder(await executor.result(record.id, timeout=0.0))
-        except ResilienceError as error:
-            answer["problem"] = error.to_problem()
-    return JSONResponse(answer, headers=headers)
+        return JSONResponse(answer, headers=headers | {"Retry-After": _LOOK_AGAIN})
+    try:
+        result = await executor.result(record.id, timeout=0.0)
+        return JSONResponse(answer | {"result": _encoded(result)}, headers=headers)
+    except ResilienceError as error:
+        return JSONResponse(answer | {"problem": error.to_problem()}, headers=headers)
+
+
+def _encoded(result: object) -> object:
+    try:
+        encoded = jsonable_encoder(result)
+        json.dumps(encoded, allow_nan=False)
+    except Exception as error:
+        _log.error("the result of a task cannot be shown as JSON", type=type(result).__name__, exc_info=error)
+        raise TaskError("what the task returned cannot be shown as JSON") from error
+    return encoded
+
+
+def _any_worker_may_answer(tasks: Resilience | TaskExecutor) -> bool:
+    try:
+        return Capability.DURABLE in _executor(tasks).engine.capabilities
+    except FeatureDisabledError:  # then there are no tasks, and each request is told so
+        return True
 
 
 def _executor(tasks: Resilience | TaskExecutor) -> TaskExecutor:

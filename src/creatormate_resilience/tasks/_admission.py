@@ -103,3 +103,10 @@ class Admission:
             "not fit",
             retry_after=self._totals.relief(self._slots),
         )
+
+    def full_for(self, key: str, waiting: int, most: float, count: int) -> TaskQueueFullError:
+        """The error to refuse `count` tasks of a key with, of which `waiting` wait."""
+        return TaskQueueFullError(
+            f"key {key!r} has {waiting} of {most:g} tasks waiting in {self._name!r}, and {count} more do not fit",
+            retry_after=self._totals.relief(self._slots),
+        )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Final, Protocol
 
 from creatormate_resilience.exceptions import ConfigurationError
 from creatormate_resilience.tasks._options import TagValue
 from creatormate_resilience.tasks._record import TaskProgress
 
 __all__ = ("CurrentTask", "Running", "current_task", "running_task")
+
+_LONGEST_MESSAGE: Final = 500
 
 
 class Running(Protocol):
@@ -81,18 +83,29 @@ class CurrentTask:
 
         Args:
             fraction: From 0 to 1.
-            message: What it is doing.
+            message: What it is doing; cut at 500 characters.
 
         Raises:
             ValueError: `fraction` is not from 0 to 1.
+            TypeError: `fraction` is not a number, or `message` not a text.
             ConfigurationError: The task runs in a worker process, from which nothing can be reported.
         """
+        if not isinstance(fraction, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"fraction is a {type(fraction).__name__}; accepted is 0 to 1")
         if not 0 <= fraction <= 1:
             raise ValueError(f"fraction is {fraction!r}; accepted is 0 to 1")
+        if message is not None:
+            message = _cut(message)
         self._task.report(TaskProgress(float(fraction), message))
 
     def __repr__(self) -> str:
         return f"<CurrentTask {self.id} {self.name}>"
+
+
+def _cut(message: str) -> str:
+    if not isinstance(message, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"message is a {type(message).__name__}; accepted is a text, or None")
+    return message if len(message) <= _LONGEST_MESSAGE else f"{message[: _LONGEST_MESSAGE - 1]}…"
 
 
 def current_task() -> CurrentTask:

@@ -8,10 +8,11 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextvars import copy_context
+from typing import NoReturn
 
 from creatormate_resilience.clock import Clock
 from creatormate_resilience.events import Listener
-from creatormate_resilience.exceptions import TaskCancelledError, TaskNotFoundError
+from creatormate_resilience.exceptions import TaskCancelledError, TaskNotFoundError, TaskQueueFullError
 from creatormate_resilience.log import get_logger
 from creatormate_resilience.tasks._admission import Admission
 from creatormate_resilience.tasks._engine import Capability, TaskRequest, TaskSpec, check_supported
@@ -23,7 +24,7 @@ from creatormate_resilience.tasks._lifecycle import Lifecycle
 from creatormate_resilience.tasks._limits import ExecutorLimits
 from creatormate_resilience.tasks._loop_watch import LoopWatch
 from creatormate_resilience.tasks._options import TagValue
-from creatormate_resilience.tasks._record import TaskRecord, TaskStatus
+from creatormate_resilience.tasks._record import RUNNING, TaskRecord, TaskStatus
 from creatormate_resilience.tasks._scheduler import Scheduler
 from creatormate_resilience.tasks._shutdown import ShutdownReport
 from creatormate_resilience.tasks._statistics import TaskStatistics, Totals
@@ -101,8 +102,8 @@ class InProcessEngine:
         if options.unique_key is not None and (twin := self._twin(options.unique_key)) is not None:
             return (twin,)
         jobs = [self._make(request) for request in requests]
-        if options.key is not None:
-            scheduler.gate.open(options.key, len(jobs))
+        if options.key is not None and scheduler.gate.open(options.key, len(jobs)):
+            self._check_places(spec, len(jobs), options.key)
         missing = 0
         if not self._admission.fits(len(jobs)):
             missing = self._admission.excess(len(jobs), scheduler.startable(spec))
@@ -223,7 +224,7 @@ class InProcessEngine:
                 self._lifecycle.check_open()
                 twin = None if options.unique_key is None else self._twin(options.unique_key)
             else:
-                self._refuse(count)
+                self._refuse(count, self._admission.full(count))
             found = twin is None
         finally:
             if not found:
@@ -232,9 +233,18 @@ class InProcessEngine:
                 self._scheduler.dispatch()  # the places are free for others
         return twin
 
-    def _refuse(self, count: int) -> None:
+    def _check_places(self, spec: TaskSpec, count: int, key: str) -> None:
+        """Refuse tasks of a key, counted already, if more of them would wait than may."""
+        scheduler = self._scheduler
+        unfinished, most = scheduler.gate.places(key)
+        running = sum(job.status is RUNNING and job.spec.options.key == key for job in scheduler.runs)
+        waiting = unfinished - count - running
+        if waiting + max(0, count - scheduler.startable(spec)) > most:
+            scheduler.gate.close(key, self._clock.monotonic(), count)
+            self._refuse(count, self._admission.full_for(key, waiting, most, count))
+
+    def _refuse(self, count: int, full: TaskQueueFullError) -> NoReturn:
         self._totals.rejected += count
-        full = self._admission.full(count)
         self._scheduler.tell(TaskRejected(self.name, count, full.retry_after or 0.0))
         raise full
 

@@ -26,6 +26,8 @@ class KeyLimits:
         rate: Most starts in `per` seconds, in the long run; None sets no bound.
         per: Seconds.
         burst: Starts that may come at once after a pause; None takes `rate`, rounded down, and at least 1.
+        max_queue: Most tasks that wait, for their start, their delay or their next attempt; None sets no bound beside
+            the executor's. A further one is refused at once, whatever `when_full` says.
 
     Raises:
         ValueError: A limit is out of its range.
@@ -36,9 +38,10 @@ class KeyLimits:
     rate: float | None = None
     per: float = 1.0
     burst: int | None = None
+    max_queue: int | None = None
 
     def __post_init__(self) -> None:
-        for parameter in ("max_concurrent", "burst"):
+        for parameter in ("max_concurrent", "burst", "max_queue"):
             if getattr(self, parameter) is not None:
                 check_count(parameter, getattr(self, parameter))
         if self.rate is not None:
@@ -60,6 +63,7 @@ KeyLimitsFor: TypeAlias = KeyLimits | Callable[[str], KeyLimits]
 class _Key:
     max_concurrent: float
     schedule: Schedule | None
+    max_queue: float
     tasks: int = 0
     running: int = 0
 
@@ -77,8 +81,11 @@ class KeyGate:
         self._limits = limits
         self._keys: OrderedDict[str, _Key] = OrderedDict()
 
-    def open(self, key: str, tasks: int) -> None:
+    def open(self, key: str, tasks: int) -> bool:
         """Count tasks of a key that are to be taken; what a function of the user's raises is raised here.
+
+        Returns:
+            Whether they are so many that more of them may wait than `max_queue`.
 
         Raises:
             TypeError: The function gave what are no limits.
@@ -88,8 +95,16 @@ class KeyGate:
             if not isinstance(limits, KeyLimits):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise TypeError(f"key_limits gave a {type(limits).__name__} for a key; accepted is a KeyLimits")
             most = math.inf if limits.max_concurrent is None else limits.max_concurrent
-            self._keys[key] = _Key(most, limits.schedule())
-        self._keys[key].tasks += tasks
+            places = math.inf if limits.max_queue is None else limits.max_queue
+            self._keys[key] = _Key(most, limits.schedule(), places)
+        one = self._keys[key]
+        one.tasks += tasks
+        return one.tasks > one.max_queue
+
+    def places(self, key: str) -> tuple[int, float]:
+        """Tasks of a known key that have not ended, and how many of them may wait."""
+        one = self._keys[key]
+        return one.tasks, one.max_queue
 
     def close(self, key: str, now: float, tasks: int = 1) -> None:
         """Count tasks that have ended, whose runs may still go on, or that were not taken after all."""

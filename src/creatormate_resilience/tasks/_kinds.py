@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import pickle
 import traceback
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import TypeAlias, cast
 
 import anyio
 from anyio import to_process, to_thread
 
 from creatormate_resilience.exceptions import TaskError
-from creatormate_resilience.policy import is_async, refuse_awaitable
+from creatormate_resilience.policy import is_async
 from creatormate_resilience.tasks._carrier import CarriedTask, carried, carry_task
+from creatormate_resilience.tasks._declaration import name_of
 from creatormate_resilience.tasks._options import Kind, RunIn
 
 __all__ = ("Work", "bind", "choose_kind")
@@ -89,10 +91,12 @@ def bind(fn: Callable[..., object], args: tuple[object, ...], kwargs: Mapping[st
 def _guarded(call: Callable[[], object]) -> object:
     try:
         answer = call()
-    except (SystemExit, KeyboardInterrupt) as error:  # asyncio would end the whole loop
+    except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:  # on the loop they would end it, or our coroutines
         raise TaskError(f"the task raised {type(error).__name__}") from error
     if inspect.isawaitable(answer):
-        refuse_awaitable(answer, call)
+        if inspect.iscoroutine(answer):
+            answer.close()
+        raise TypeError(f"{name_of(call)} returned an awaitable, which nobody awaits; declare it `async def`")
     return answer
 
 
@@ -116,8 +120,10 @@ async def _make_ready() -> None:
     for _ in range(_MOST_DEAD):
         try:
             return await to_process.run_sync(_ready, limiter=_UNLIMITED)
-        except anyio.BrokenWorkerProcess:  # it had died while it was idle: nothing is lost with it
-            continue
+        except anyio.BrokenWorkerProcess as error:
+            if error.args:  # a new one that could not start, as the next could not
+                raise
+            # Else it had died while it was idle: nothing is lost with it.
     return await to_process.run_sync(_ready, limiter=_UNLIMITED)
 
 
@@ -127,7 +133,8 @@ def _ready() -> None:
 
 def _work(payload: bytes, carrier: CarriedTask) -> tuple[bool, bytes]:
     """Run in a worker process: the task. Whatever happens, something picklable comes back."""
-    with carried(carrier):  # around all, because an error that is a frozen dataclass does not get through it
+    # Around all of it, because an error that is a frozen dataclass does not get through a context manager.
+    with carried(carrier), _own_streams():
         try:
             fn, args, kwargs = pickle.loads(payload)  # noqa: S301 - our own parent wrote it
             answer = _guarded(functools.partial(fn, *args, **kwargs))
@@ -140,13 +147,34 @@ def _work(payload: bytes, carrier: CarriedTask) -> tuple[bool, bytes]:
         return False, pickle.dumps(refusal, pickle.HIGHEST_PROTOCOL)
 
 
-def _packed_error(error: BaseException) -> bytes:
+@contextmanager
+def _own_streams() -> Generator[None]:
+    """Run a block with nothing to read and nowhere to write: the process's standard streams carry tasks and results.
+
+    For the function itself they are closed off by anyio, but what it starts (a command, a C library) inherits them.
+    """
+    pipes = [(stream, os.dup(stream)) for stream in (0, 1)]
+    null = os.open(os.devnull, os.O_RDWR)
     try:
-        error.add_note(f"In its worker process: {''.join(traceback.format_tb(error.__traceback__))}")
+        for stream, _ in pipes:
+            os.dup2(null, stream)
+        yield
+    finally:
+        for stream, pipe in pipes:
+            os.dup2(pipe, stream)
+            os.close(pipe)
+        os.close(null)
+
+
+def _packed_error(error: BaseException) -> bytes:
+    where = f"In its worker process: {''.join(traceback.format_tb(error.__traceback__))}"
+    try:
+        error.add_note(where)
         packed = pickle.dumps(error, pickle.HIGHEST_PROTOCOL)
         if isinstance(pickle.loads(packed), BaseException):  # noqa: S301 - written on the line before
             return packed
     except Exception:  # noqa: BLE001, S110 - answered below: many exceptions cannot be pickled, or not be rebuilt
         pass
     refusal = TaskError(f"the task raised a {type(error).__name__}, which cannot be pickled").with_cause(error)
+    refusal.add_note(f"{where}{refusal.cause_chain[0]}")
     return pickle.dumps(refusal, pickle.HIGHEST_PROTOCOL)

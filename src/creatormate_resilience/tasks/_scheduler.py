@@ -126,9 +126,6 @@ class Scheduler:
 
     def cancel(self, job: Job, error: BaseException | None = None) -> bool:
         """Give a task up; False when it had ended. `error` says why, where nobody has asked for it."""
-        run = self.runs.get(job)
-        if run is not None and run.task.done():
-            self._run_ended(run)  # it has ended before us, and only the news was still on its way
         if job.status.final:
             return False
         self._finish(job, TaskStatus.CANCELLED, error=error)
@@ -204,7 +201,7 @@ class Scheduler:
         deadline = None if options.timeout is None else Deadline(now + options.timeout, self._clock)
         self.runs[job] = run = Run(job, work, own_context, deadline=deadline, on_end=self._run_ended)
         if options.timeout is not None:
-            loop = run.task.get_loop()
+            loop = run.get_loop()
             run.deadline = self._deadlines.add(run, options.timeout, loop.time(), loop)
         if self._listeners:
             waited = job.started_at - (job.queued_at or 0.0)
@@ -229,16 +226,15 @@ class Scheduler:
         self._hold(key, self._clock.monotonic())
 
     def _deadline_passed(self, run: Run) -> None:
-        if run.stopped or run.task.done():  # given up already, or its end is on the way
-            return
-        self._time_out(run.job)
-        run.stop()
+        if not run.stopped:  # else given up already
+            self._time_out(run.job)
+            run.stop()
 
     def _time_out(self, job: Job) -> None:
         timeout = job.spec.options.timeout
         self._fail(job, TaskStatus.TIMED_OUT, TaskTimeoutError(f"task {job.name} ran longer than {timeout:g} s"))
 
-    def _run_ended(self, run: Run, _task: object = None) -> None:
+    def _run_ended(self, run: Run, result: object, error: BaseException | None) -> None:
         job = run.job
         if self.runs.get(job) is not run:
             return
@@ -248,11 +244,9 @@ class Scheduler:
         if run.deadline is not None:
             self._deadlines.remove(run, job.spec.options.timeout or 0.0)
         self.slots.give_back(job.spec.kind)
-        task = run.task
-        error = None if task.cancelled() else task.exception()
         if not run.stopped:
-            if error is None and not task.cancelled() and not (run.deadline is not None and run.late):
-                self._finish(job, SUCCEEDED, result=task.result())
+            if error is None and (run.deadline is None or not run.late):
+                self._finish(job, SUCCEEDED, result=result)
             else:
                 self._settle(run, error)
         if job.status is RETRYING:
@@ -268,13 +262,14 @@ class Scheduler:
     def _settle(self, run: Run, error: BaseException | None) -> None:
         """Say what became of an attempt that did not succeed and was not stopped by us."""
         job = run.job
-        if run.task.cancelled():  # by the event loop's end, or by the function itself
+        if isinstance(error, asyncio.CancelledError):  # by the event loop's end, or by the function itself
             self._finish(job, TaskStatus.CANCELLED)
         elif run.late or error is None:
             self._time_out(job)
         elif job.spec.kind == "process" and isinstance(error, BrokenWorkerProcess):
             # Not retried: whether its work was done is not known, and delivery here is at most once.
-            crash = WorkerCrashedError(f"the worker process of task {job.name} died").with_cause(error)
+            what = "could not start" if error.args else "died"
+            crash = WorkerCrashedError(f"the worker process of task {job.name} {what}").with_cause(error)
             self._finish(job, TaskStatus.LOST, error=crash)
         else:
             self._fail(job, TaskStatus.FAILED, error)

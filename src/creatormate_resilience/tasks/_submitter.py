@@ -86,7 +86,7 @@ class TaskSubmitter:
 
     def _spec(self, fn: Callable[..., Any]) -> TaskSpec:
         """How a function is run; that of the last one is remembered, because mostly it is the next one too."""
-        if self._last is not None and self._last[0]() is fn:
+        if self._last is not None and self._last[0]() is fn is not None:
             return self._last[1]
         options = self._options
         if declared := declared_options(fn):
