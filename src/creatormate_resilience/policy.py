@@ -228,7 +228,10 @@ def _close(value: object) -> None:
 
 
 def _name(fn: object) -> str:
-    return getattr(fn, "__qualname__", None) or repr(fn)
+    """What to call it in an error: never its `repr`, which for a partial shows the arguments."""
+    while isinstance(fn, functools.partial):
+        fn = cast("object", fn.func)
+    return getattr(fn, "__qualname__", None) or type(fn).__qualname__
 
 
 class _NoType:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from creatormate_resilience.exceptions import ConfigurationError
 from creatormate_resilience.tasks import HistoryLimits, TaskExecutor, TaskOptions, TaskPriority, task
 
 
@@ -75,3 +76,17 @@ async def add(a: int, b: int = 1) -> int:
 def test_a_declared_function_is_the_same_function() -> None:
     """`@task` marks; it does not wrap."""
     assert task(timeout=5.0)(add) is add
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": ""}, {"name": 5}, {"clock": 5}, {"listeners": 5}, {"listeners": (5,)},
+        {"engine": object(), "max_concurrent": 5}, {"engine": object(), "listeners": (print,)},
+        {"engine": object(), "history": HistoryLimits(max_count=1)}, {"engine": object(), "max_loop_lag": None},
+    ],
+)  # fmt: skip
+def test_what_an_executor_cannot_use_is_refused_where_it_is_made(wrong: dict[str, Any]) -> None:
+    """Nothing is ignored: limits beside an engine would be, because that has its own."""
+    with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+        TaskExecutor(**wrong)

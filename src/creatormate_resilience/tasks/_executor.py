@@ -9,15 +9,17 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, TypeVarTuple, Unpack, overload
 
-from creatormate_resilience.clock import Clock, SystemClock
+from creatormate_resilience.clock import Clock
 from creatormate_resilience.events import Listener
+from creatormate_resilience.exceptions import ConfigurationError
+from creatormate_resilience.options import check_text, clock_of, listeners_of
 from creatormate_resilience.tasks._admission import WhenFull
 from creatormate_resilience.tasks._engine import Engine, TrackedTask
 from creatormate_resilience.tasks._handle import TaskHandle
 from creatormate_resilience.tasks._history import HistoryLimits
 from creatormate_resilience.tasks._in_process import InProcessEngine
 from creatormate_resilience.tasks._key_limits import KeyLimits, KeyLimitsFor
-from creatormate_resilience.tasks._limits import ExecutorLimits
+from creatormate_resilience.tasks._limits import DEFAULT_LOOP_LAG, ExecutorLimits
 from creatormate_resilience.tasks._options import TagValue, TaskOptionValues, check_count, check_seconds
 from creatormate_resilience.tasks._periodic import PeriodicTask, PeriodicTasks, Schedule, every
 from creatormate_resilience.tasks._record import TaskRecord, TaskStatus
@@ -71,6 +73,7 @@ class TaskExecutor:
     Raises:
         ValueError: A limit is out of its range.
         TypeError: A limit is not a number.
+        ConfigurationError: A name, clock or listener is none; or limits are given beside an `engine`.
     """
 
     def __init__(
@@ -85,25 +88,29 @@ class TaskExecutor:
         aging: float = 10.0,
         key_limits: KeyLimitsFor | None = None,
         history: HistoryLimits | None = None,
-        max_loop_lag: float | None = 0.5,
+        max_loop_lag: float | None = DEFAULT_LOOP_LAG,
         clock: Clock | None = None,
         listeners: Iterable[Listener] = (),
         engine: Engine | None = None,
     ) -> None:
+        check_text("name", name)
+        limits = ExecutorLimits(
+            max_concurrent,
+            max_threads,
+            (os.cpu_count() or 1) if max_processes is None else max_processes,
+            max_queue,
+            when_full,
+            aging,
+            KeyLimits() if key_limits is None else key_limits,
+            HistoryLimits() if history is None else history,
+        )
+        if max_loop_lag is not None:
+            check_seconds("max_loop_lag", max_loop_lag, zero=False)
+        listening = listeners_of(listeners)
         if engine is None:
-            limits = ExecutorLimits(
-                max_concurrent,
-                max_threads,
-                (os.cpu_count() or 1) if max_processes is None else max_processes,
-                max_queue,
-                when_full,
-                aging,
-                KeyLimits() if key_limits is None else key_limits,
-                HistoryLimits() if history is None else history,
-            )
-            if max_loop_lag is not None:
-                check_seconds("max_loop_lag", max_loop_lag, zero=False)
-            engine = InProcessEngine(name, limits, clock or SystemClock(), listeners, max_loop_lag)
+            engine = InProcessEngine(name, limits, clock_of(clock), listening, max_loop_lag)
+        elif limits != ExecutorLimits() or clock is not None or listening or max_loop_lag != DEFAULT_LOOP_LAG:
+            raise ConfigurationError("engine= brings its own limits, clock and listeners; give them to the engine")
         self.name = name
         self.engine = engine
         """Where the tasks are kept and run."""

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import Final, get_args
 
 from creatormate_resilience.tasks._admission import WhenFull
 from creatormate_resilience.tasks._history import HistoryLimits
 from creatormate_resilience.tasks._key_limits import KeyLimits, KeyLimitsFor
 from creatormate_resilience.tasks._options import Kind, check_count, check_seconds
 
-__all__ = ("ExecutorLimits",)
+__all__ = ("DEFAULT_LOOP_LAG", "ExecutorLimits")
+
+DEFAULT_LOOP_LAG: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutorLimits:
     """See `TaskExecutor`, whose arguments these are."""
 
-    max_concurrent: int
-    max_threads: int
-    max_processes: int
-    max_queue: int
-    when_full: WhenFull
-    aging: float
+    max_concurrent: int = 32
+    max_threads: int = 16
+    max_processes: int = field(default_factory=lambda: os.cpu_count() or 1)
+    max_queue: int = 1000
+    when_full: WhenFull = "raise"
+    aging: float = 10.0
     key_limits: KeyLimitsFor = field(default_factory=KeyLimits)
     history: HistoryLimits = field(default_factory=HistoryLimits)
 
