@@ -118,7 +118,7 @@ def test_a_bug_is_no_finding(monkeypatch, capsys):
     async def broken(url):
         raise RuntimeError(f"cannot parse {url}")
 
-    monkeypatch.setattr("creatormate_resilience.cli.advise", broken)
+    monkeypatch.setattr("creatormate_resilience.cli._db_report.advise", broken)
     assert main(["db-report", "postgresql://me:geheim@127.0.0.1/x"]) == 3
     printed = capsys.readouterr()
     assert printed.out == ""

@@ -1,0 +1,1 @@
+"""What a durable engine is made of, whatever queue it stands on: its table, its worker, its answers."""
