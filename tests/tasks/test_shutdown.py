@@ -208,3 +208,25 @@ async def test_a_bad_time_is_refused_and_nothing_is_closed(executor: TaskExecuto
         with pytest.raises((ValueError, TypeError), match=f"{parameter} is .*accepted"):
             await close(**{parameter: wrong})
     assert await (await executor.submit(asyncio.sleep, 0, 1)) == 1
+
+
+async def test_a_closing_task_that_was_cancelled_still_waits_in_bounded_time(anyio_backend: Any) -> None:
+    """Executors are closed by what is being cancelled; Python 3.11.2's own timeouts do not work there."""
+    gate, reports = threading.Event(), list[ShutdownReport]()
+    executor = TaskExecutor()
+    await executor.start()
+    await executor.submit(gate.wait, 30)
+
+    async def closes_when_cancelled() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            reports.append(await executor.shutdown(drain=0.01, grace=0.01))
+
+    closing = asyncio.create_task(closes_when_cancelled())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    gate.set()
+    assert [len(report.left) for report in reports] == [1]

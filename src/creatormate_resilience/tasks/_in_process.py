@@ -28,6 +28,7 @@ from creatormate_resilience.tasks._record import RUNNING, TaskRecord, TaskStatus
 from creatormate_resilience.tasks._scheduler import Scheduler
 from creatormate_resilience.tasks._shutdown import ShutdownReport
 from creatormate_resilience.tasks._statistics import TaskStatistics, Totals
+from creatormate_resilience.tasks._waiting import set_within
 
 __all__ = ("InProcessEngine",)
 
@@ -161,7 +162,7 @@ class InProcessEngine:
         self._lifecycle.check_loop()
         self._lifecycle.drain()
         self._admission.refuse_all(self._lifecycle.shutting_down())
-        return await _within(timeout, self._scheduler.idle)
+        return await set_within(self._scheduler.idle, timeout)
 
     async def shutdown(self, drain: float, grace: float) -> ShutdownReport:
         """End everything, in bounded time, and say what became of each task; see `TaskExecutor.shutdown`."""
@@ -176,7 +177,7 @@ class InProcessEngine:
         for job in unfinished:
             self._scheduler.cancel(job)
         try:
-            await _within(grace, self._scheduler.quiet)
+            await set_within(self._scheduler.quiet, grace)
         finally:  # also for who has no patience for the grace
             left = frozenset(self._scheduler.abandon())
             if self._watch is not None:
@@ -285,12 +286,3 @@ def _fate(job: Job, running: Set[Job], left: Set[Job]) -> str:
     if job.started_at is None:
         return "never_started"
     return "killed" if job.spec.kind == "process" and job in running else "stopped"
-
-
-async def _within(seconds: float | None, event: asyncio.Event) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True

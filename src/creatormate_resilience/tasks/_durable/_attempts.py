@@ -93,12 +93,12 @@ class AttemptEngine(InProcessEngine):
         """Whether the attempt's function has not stopped yet, whatever was said of it."""
         return job in self._scheduler.runs
 
-    async def stopped(self, job: Job) -> None:
-        """Wait until the attempt's function has really stopped."""
+    async def stopped(self, job: Job, timeout: float | None) -> bool:
+        """Wait until the attempt's function has really stopped; False where `timeout` seconds were not enough."""
         run = self._scheduler.runs.get(job)
         if run is not None and not run.done():
-            await asyncio.wait((run,))
-        await asyncio.sleep(0)  # its slot is given back in a callback
+            await asyncio.wait((run,), timeout=timeout)
+        return not self.still_runs(job)
 
 
 def _named(arguments: Any) -> dict[str, object]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
+import time
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from creatormate_resilience.tasks._durable._station import Station
 from creatormate_resilience.tasks._job import Job
 from creatormate_resilience.tasks._record import TaskRecord, TaskStatus
 from creatormate_resilience.tasks._shutdown import ShutdownReport
+from creatormate_resilience.tasks._waiting import set_within
 
 __all__ = ("Shift",)
 
@@ -79,20 +80,20 @@ class Shift:
     async def stop(self, timeout: float | None) -> bool:
         """Take no more, and wait for what runs; False when `timeout` seconds were not enough."""
         self._station.stopping = True
-        try:
-            async with asyncio.timeout(timeout):
-                await self._until_over()
-        except TimeoutError:
-            return False
+        until = None if timeout is None else time.monotonic() + timeout
+        while not self._over.is_set():
+            self._worker.stop()  # again and again: one that is just beginning forgets it
+            left = _AGAIN if until is None else min(_AGAIN, until - time.monotonic())
+            if left <= 0:
+                return False
+            await set_within(self._over, left)
         return True
 
     async def _until_over(self) -> None:
-        """Stop the worker, again and again: one that is just beginning forgets it."""
+        """Stop the worker, however long that takes."""
         while not self._over.is_set():
             self._worker.stop()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_AGAIN):
-                    await self._over.wait()
+            await set_within(self._over, _AGAIN)
 
     async def end(self, drain: float, grace: float) -> ShutdownReport:
         """Take no more, wait `drain` seconds for what runs, and give the rest back; say what became of each."""

@@ -140,14 +140,13 @@ class Station:
         job = _job_of(attempt)
         while self._engine.still_runs(job):
             try:
-                async with asyncio.timeout(self.grace if self.closing else None):
-                    await self._engine.stopped(job)
-            except TimeoutError:
+                stopped = await self._engine.stopped(job, self.grace if self.closing else None)
+            except asyncio.CancelledError:  # it has been given up already; perhaps the worker's end has come meanwhile
+                continue
+            if not stopped:
                 self.left.add(attempt.id)
                 _log.error("a task does not stop; others run it when the lease is over", id=attempt.id)
                 return False
-            except asyncio.CancelledError:  # it has been given up already; perhaps the worker's end has come meanwhile
-                continue
         return True
 
     async def _write(self, attempt: Attempt, ending: Ending, *, hold: bool = False) -> None:
