@@ -235,7 +235,10 @@ def test_several_workers_of_one_server_are_refused(tmp_path: Path, workers: int)
     """With `--workers 2` one of them does not start, and says why; with one all is well."""
     (tmp_path / "service.py").write_text(APP)
     command = [sys.executable, "-m", "uvicorn", "service:app", "--port", "0", "--workers", str(workers)]
-    server = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    environment = os.environ | {"TMPDIR": str(tmp_path)}  # where the lock is that workers find each other by
+    server = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     assert server.stderr is not None
     told = ""
     try:
