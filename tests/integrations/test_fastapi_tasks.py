@@ -314,5 +314,7 @@ if __name__ == "__main__":
 def test_one_worker_may_have_two_routers_and_a_shared_engine_several_workers(tmp_path: Path) -> None:
     """Only what would really be asked of the wrong worker is refused, also where a Resilience has the engine."""
     (tmp_path / "alone.py").write_text(ALONE)
-    done = subprocess.run([sys.executable, "alone.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    command = [sys.executable, "alone.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.stdout == "two routers\nstarted\n", done.stderr
