@@ -369,8 +369,10 @@ async def test_top_statements_are_shown_without_their_literals(url):
     report = await look(url, min_total_time=0, slow_statement=0.04)
     top = report.of_kind(FindingKind.TOP_STATEMENT)
     slow = [each for each in top if each.severity is Severity.WARNING]
-    assert [each.subject.startswith("SELECT pg_sleep(") for each in slow] == [True]
-    assert slow[0].measured["calls"] == 1
+    (sleep,) = (
+        each for each in slow if each.subject.startswith("SELECT pg_sleep(")
+    )  # on a busy machine not the only one
+    assert sleep.measured["calls"] == 1
     written = json.dumps(report.to_dict()) + report.to_text()
     assert "geheim" not in written
     assert "hunter2" not in written

@@ -50,9 +50,9 @@ async def waiting(database: Database, number: int) -> None:
 
 
 async def held(database: Database, number: int) -> None:
-    """Until so many connections are in use."""
+    """Until so many connections are in use, and it is known by whom: one that is still being opened is nobody's."""
     async with asyncio.timeout(5):
-        while database.pool_statistics().in_use != number:
+        while database.pool_statistics().in_use != number or len(database.holders()) != number:
             await asyncio.sleep(0.001)
 
 
